@@ -1,0 +1,3 @@
+"""Plan, run and verify LoRA trainings with kohya-ss/sd-scripts."""
+
+__version__ = "0.1.0"

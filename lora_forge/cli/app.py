@@ -1,0 +1,51 @@
+"""The command tree. Command modules import nothing heavy: ``forge --help`` is as quick as its parser."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lora_forge import __version__
+from lora_forge.cli import demo, engine, plan, preset, train
+from lora_forge.cli.output import TASTE
+
+app = typer.Typer(
+    name="forge",
+    help="Plan, run and verify LoRA trainings with kohya-ss/sd-scripts.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("plan")(plan.plan)
+app.command("train")(train.train)
+app.command("demo")(demo.demo)
+app.add_typer(engine.app, name="engine")
+app.add_typer(preset.app, name="preset")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"forge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and results only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress display.")] = False,
+    color: Annotated[str, typer.Option("--color", help="auto, always or never.")] = "auto",
+    _show_version: Annotated[
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = None,
+) -> None:
+    if color not in ("auto", "always", "never"):
+        raise typer.BadParameter(f"{color!r} is none of auto, always, never", param_hint="--color")
+    TASTE.quiet, TASTE.verbose, TASTE.progress, TASTE.color = quiet, verbose, not no_progress, color
+
+
+def run() -> None:
+    app()

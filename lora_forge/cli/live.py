@@ -1,0 +1,89 @@
+"""What a person sees while a training runs: one live view on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lora_forge.cli.output import Taste, console, message
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+    from lora_forge.runs.directory import RunDir
+    from lora_forge.runs.events import Event
+    from lora_forge.runs.progress import Progress
+    from lora_forge.workflow import PlanResult
+
+LINE_EVERY_S = 5.0
+BAR_WIDTH = 30
+
+
+class LiveView:
+    """Watches a run and draws it on stderr; ``--json`` and ``--quiet`` leave only the end."""
+
+    def __init__(self, taste: Taste, *, as_json: bool) -> None:
+        from lora_forge.runs.progress import Progress
+
+        self.progress: Progress = Progress()
+        self._silent = taste.quiet or as_json
+        self._draws = taste.progress and not self._silent
+        self._console = console(stderr=True)
+        self._live: Live | None = None
+        self._last_line_s = 0.0
+        self._began_s = time.monotonic()
+
+    def planned(self, planned: PlanResult, run: RunDir) -> None:
+        """Say what begins, before anything can go wrong."""
+        if self._silent:
+            return
+        from lora_forge.cli.output import print_findings
+        from lora_forge.cli.plan_view import print_plan
+
+        print_plan(planned.planned.plan, self._console)
+        print_findings(planned.findings)
+        message(f"run directory {run.path}")
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Draw while the block runs; without a terminal, lines take the view's place."""
+        self._began_s = time.monotonic()
+        if not (self._draws and self._console.is_terminal):
+            yield
+            return
+        from rich.live import Live
+
+        with Live(get_renderable=self._view, console=self._console, refresh_per_second=4, transient=True) as live:
+            self._live = live
+            yield
+        self._live = None
+
+    def event(self, event: Event) -> None:
+        from lora_forge.runs.progress import advance
+
+        before, self.progress = self.progress, advance(self.progress, event)
+        if self._live is None and self._draws:
+            self._say_line(entered=before.phase != self.progress.phase)
+
+    def _say_line(self, *, entered: bool) -> None:
+        from lora_forge.runs.progress import plain_line
+
+        now = time.monotonic()
+        last_step = self.progress.step == self.progress.total and self.progress.phase == "training"
+        if entered or last_step or now - self._last_line_s >= LINE_EVERY_S:
+            self._last_line_s = now
+            message(plain_line(self.progress))
+
+    def _view(self) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        from lora_forge.runs.progress import duration, plain_line
+
+        grid = Table.grid(padding=(0, 2))
+        done = ProgressBar(total=max(self.progress.total, 1), completed=self.progress.step, width=BAR_WIDTH)
+        grid.add_row(done, plain_line(self.progress), f"[dim]{duration(time.monotonic() - self._began_s)}[/]")
+        return grid

@@ -1,0 +1,44 @@
+"""The options that ``forge plan`` and ``forge train`` share, each also in forge.yaml and as ``FORGE_*``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lora_forge.gather import Invocation
+    from lora_forge.settings import Value
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Preset = Annotated[str | None, typer.Option("--preset", "-p", help="A preset's name or file.")]
+Dataset = Annotated[str | None, typer.Option("--dataset", "-d", help="Folder of images and captions.")]
+Family = Annotated[str | None, typer.Option("--family", help="flux, sdxl, sd15.")]
+Trigger = Annotated[str | None, typer.Option("--trigger", "-t", help="The token that calls the subject.")]
+Name = Annotated[str | None, typer.Option("--name", help="Name of the LoRA file.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a preset key: network.rank=24.")]
+Model = Annotated[str | None, typer.Option("--model", help="Base model file.")]
+ClipL = Annotated[str | None, typer.Option("--clip-l", help="CLIP-L file (FLUX).")]
+T5xxl = Annotated[str | None, typer.Option("--t5xxl", help="T5-XXL file (FLUX).")]
+Ae = Annotated[str | None, typer.Option("--ae", help="Autoencoder file (FLUX).")]
+Vae = Annotated[str | None, typer.Option("--vae", help="Another VAE (SDXL, SD 1.5).")]
+Tokenizers = Annotated[str | None, typer.Option("--tokenizers", help="Folder of tokenizers for offline use.")]
+Reg = Annotated[str | None, typer.Option("--reg", help="Folder of regularization images.")]
+Gpus = Annotated[int | None, typer.Option("--gpus", help="How many GPUs to use.", min=1)]
+Vram = Annotated[int | None, typer.Option("--vram", help="Plan for a card of this many GB.", min=1)]
+RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Where the run lies; default runs/NAME-001.")]
+
+
+def given(**flags: str | int | None) -> dict[str, Value]:
+    """The flags that were really given."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def invocation(flags: dict[str, Value], settings: list[str] | None, run_dir: Path | None) -> Invocation:
+    """What one call of forge was given, with the environment and folder it was called in."""
+    import os
+
+    from lora_forge.gather import Invocation
+
+    return Invocation(flags, tuple(settings or ()), dict(os.environ), Path.cwd(), run_dir)

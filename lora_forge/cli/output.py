@@ -1,0 +1,155 @@
+"""The one printer: a result as text for people, or as one versioned JSON object for scripts.
+
+Results go to stdout, messages and progress to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import typer
+
+from lora_forge.errors import ForgeError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lora_forge.findings import Finding
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class Taste:
+    """How this call wants to be talked to; filled by the global options."""
+
+    quiet: bool = False
+    verbose: bool = False
+    progress: bool = True
+    color: str = "auto"
+
+
+TASTE = Taste()
+
+
+class Result(Protocol):
+    """What every use case returns: data for JSON, findings, and the exit code they come to."""
+
+    @property
+    def findings(self) -> Sequence[Finding]: ...
+
+    @property
+    def exit_code(self) -> int: ...
+
+    def data(self) -> object: ...
+
+
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A result that is plain data."""
+
+    content: object
+    findings: Sequence[Finding] = field(default_factory=tuple)
+    exit_code: int = 0
+
+    def data(self) -> object:
+        return self.content
+
+
+def show(use_case: Callable[[], R], as_text: Callable[[R, Console], None], *, as_json: bool) -> None:
+    """Run ``use_case``, print its result once, and leave with its exit code."""
+    try:
+        result = use_case()
+    except ForgeError as error:
+        raise typer.Exit(fail(error, as_json=as_json)) from error
+    except KeyboardInterrupt as interrupt:
+        raise typer.Exit(130) from interrupt
+    except Exception as bug:
+        raise typer.Exit(_fail_unforeseen(bug, as_json=as_json)) from bug
+    if as_json:
+        print_json(result.data(), result.findings, ok=result.exit_code == 0)
+    else:
+        as_text(result, console())
+        print_findings(result.findings)
+    raise typer.Exit(result.exit_code)
+
+
+def fail(error: ForgeError, *, as_json: bool) -> int:
+    """Print an error in the form the caller wants; the exit code that goes with it."""
+    if as_json:
+        print_json(None, error.findings, ok=False, error=error)
+        return error.exit_code
+    print_findings(error.findings)
+    out = console(stderr=True)
+    out.print(f"[bold red]error[/] {_plain(error.message)}", highlight=False, soft_wrap=True)
+    if error.hint:
+        out.print(f"  try: {_plain(error.hint)}", highlight=False, soft_wrap=True)
+    return error.exit_code
+
+
+def _fail_unforeseen(bug: Exception, *, as_json: bool) -> int:
+    """A defect of forge's own: still one object on stdout, with the traceback on stderr."""
+    traceback.print_exception(bug, file=sys.stderr)
+    hint = "this is a defect in forge: please report it with the lines above"
+    return fail(ForgeError(f"{type(bug).__name__}: {bug}", hint), as_json=as_json)
+
+
+def print_json(data: object, findings: Iterable[Finding], *, ok: bool, error: ForgeError | None = None) -> None:
+    envelope = {
+        "schema_version": SCHEMA_VERSION,
+        "ok": ok,
+        "data": data,
+        "findings": [finding.as_json() for finding in findings],
+        "error": error and {"code": error.code, "message": error.message, "hint": error.hint},
+    }
+    text = json.dumps(envelope, indent=2, ensure_ascii=False, default=str)
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+_MARKS = {"error": "[bold red]error[/]", "warning": "[yellow]warning[/]", "info": "[cyan]note[/]"}
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """Every finding on stderr, the gravest first: what, where, what to try."""
+    findings = sorted(findings, key=lambda finding: list(_MARKS).index(finding.severity.value))
+    findings = [f for f in findings if not (TASTE.quiet and f.severity.value != "error")]
+    if not findings:
+        return
+    out = console(stderr=True)
+    for finding in findings:
+        place = f" [dim]({_plain(finding.where)})[/]" if finding.where else ""
+        mark = _MARKS[finding.severity.value]
+        out.print(f"{mark} {_plain(finding.message)}{place}", highlight=False, soft_wrap=True)
+        if finding.hint:
+            out.print(f"  [dim]try:[/] {_plain(finding.hint)}", highlight=False, soft_wrap=True)
+
+
+def message(text: str) -> None:
+    """A line for people while something is under way."""
+    if not TASTE.quiet:
+        console(stderr=True).print(_plain(text), highlight=False, soft_wrap=True)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console that obeys ``--color`` and ``NO_COLOR``."""
+    from rich.console import Console
+
+    forced = {"always": True, "never": False, "auto": None}[TASTE.color]
+    no_color = True if TASTE.color == "never" else None
+    return Console(stderr=stderr, force_terminal=forced if forced else None, no_color=no_color)
+
+
+def _plain(text: str) -> str:
+    """Foreign text as text: no markup, no terminal control, undecodable bytes shown as escapes."""
+    from rich.markup import escape
+
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    return escape(shown.encode("utf-8", "backslashreplace").decode())

@@ -1,0 +1,205 @@
+"""Reading and measuring: everything a plan is made of, and every problem of the input at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_forge.errors import InvalidInput
+from lora_forge.findings import Finding, Severity, error, warning
+from lora_forge.settings import Layer, Source, Value, Written
+
+if TYPE_CHECKING:
+    from lora_forge.datasets.facts import DatasetFacts
+    from lora_forge.engine.home import EngineHome
+    from lora_forge.families.family import Family
+    from lora_forge.machine import Machine
+    from lora_forge.models.facts import ModelFacts
+    from lora_forge.presets.model import Preset
+    from lora_forge.project import Request
+    from lora_forge.settings import Origin
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One call of forge: what was given, and the world it was given in."""
+
+    flags: Mapping[str, Value]
+    settings: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    run_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Everything read and measured, before anything is decided."""
+
+    request: Request
+    preset: Preset
+    origins: Mapping[str, Origin]
+    family: Family
+    family_choice: Written
+    dataset: DatasetFacts
+    models: Mapping[str, ModelFacts]
+    machine: Machine
+    home: EngineHome
+    trigger: Written
+    findings: tuple[Finding, ...]
+
+
+def gather(call: Invocation) -> Gathered:
+    """Read what was written and measure what is there; every problem of the input at once.
+
+    Raises:
+        InvalidInput: there is no preset or dataset to plan with.
+    """
+    from lora_forge.engine.home import locate_engine
+    from lora_forge.machine import probe_machine
+    from lora_forge.project import gather_request
+
+    request, layers, findings = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
+    preset, origins = _read_preset(request, layers, call.cwd, findings)
+    family, choice = _choose_family(request, preset, findings)
+    extension = preset.captions.extension if preset else ".txt"
+    dataset = _read_dataset(request, extension, findings)
+    models = _read_models(request, family, findings)
+    if preset is None or family is None or dataset is None:
+        problems = [finding for finding in findings if finding.severity is Severity.ERROR]
+        raise InvalidInput(
+            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} to mend before there can be a plan",
+            "each is named above",
+            findings=findings,
+        )
+    return Gathered(
+        request=request,
+        preset=preset,
+        origins=origins,
+        family=family,
+        family_choice=choice,
+        dataset=dataset,
+        models=models,
+        machine=probe_machine(call.cwd, env=call.env),
+        home=locate_engine(call.env),
+        trigger=_trigger(request, dataset, findings),
+        findings=tuple(findings),
+    )
+
+
+def readiness(gathered: Gathered) -> list[Finding]:
+    """What a training would miss on this machine; a plan only warns of it."""
+    from lora_forge.engine.status import engine_status
+
+    findings = [
+        warning("engine-not-ready", problem.message, problem.hint, problem.where)
+        for problem in engine_status(gathered.home).findings
+    ]
+    missing = [file for file in gathered.family.files if file.required and gathered.request.path(file.name) is None]
+    if missing:
+        flags = " ".join(f"{file.flag} FILE" for file in missing)
+        what = ", ".join(file.about for file in missing)
+        findings.append(warning("model-missing", f"a training needs files nobody named: {what}", flags, "models"))
+    return findings
+
+
+def _read_preset(
+    request: Request, overrides: list[Layer], cwd: Path, findings: list[Finding]
+) -> tuple[Preset | None, Mapping[str, Origin]]:
+    from lora_forge.errors import PresetError
+    from lora_forge.presets.loader import load_preset_layers, preset_folders
+    from lora_forge.presets.merge import merge_layers
+
+    name = request.text("preset")
+    if name is None:
+        hint = "--preset identity, or `preset: identity` in forge.yaml; `forge preset ls` lists them"
+        findings.append(error("preset-missing", "no preset was named", hint, "preset"))
+        return None, {}
+    try:
+        layers, problems = load_preset_layers(name, folders=preset_folders(cwd), cwd=cwd)
+    except PresetError as unknown:
+        findings.append(
+            error(
+                "preset-unknown",
+                unknown.message,
+                unknown.hint,
+                request.preset.where if request.preset else "",
+            )
+        )
+        return None, {}
+    preset, origins, mistakes = merge_layers([*layers, *overrides])
+    if problems:  # what an unreadable file lacks is no second mistake
+        mistakes = [mistake for mistake in mistakes if mistake.code != "preset-missing-key"]
+    findings += [*problems, *mistakes]
+    if preset is not None:
+        preset = _with_known_policy(preset, origins, findings)
+    return preset, origins
+
+
+def _with_known_policy(preset: Preset, origins: Mapping[str, Origin], findings: list[Finding]) -> Preset | None:
+    from lora_forge.policies import policy_names
+    from lora_forge.presets.keys import did_you_mean
+
+    names = policy_names()
+    if preset.policy in names:
+        return preset
+    where = origins["policy"].written.where if "policy" in origins else ""
+    hint = did_you_mean(preset.policy, names, "Policies are: " + ", ".join(names) + ".")
+    findings.append(error("policy-unknown", f"There is no policy {preset.policy!r}.", hint, where))
+    return None
+
+
+def _choose_family(request: Request, preset: Preset | None, findings: list[Finding]) -> tuple[Family | None, Written]:
+    from lora_forge.families import family_names, load_family
+    from lora_forge.presets.keys import did_you_mean
+
+    choice = request.family
+    if choice is None and preset is not None:
+        choice = Written(preset.families[0], Source.PRESET, why=f"the first family of preset {preset.name}")
+    if choice is None:
+        return None, Written(None, Source.DEFAULT)
+    try:
+        return load_family(str(choice.value)), choice
+    except KeyError:
+        hint = did_you_mean(str(choice.value), family_names(), "Families are: " + ", ".join(family_names()) + ".")
+        findings.append(error("family-unknown", f"There is no family {choice.value!r}.", hint, choice.where))
+        return None, choice
+
+
+def _read_dataset(request: Request, extension: str, findings: list[Finding]) -> DatasetFacts | None:
+    from lora_forge.datasets.scan import scan_dataset
+
+    root = request.path("dataset")
+    if root is None:
+        hint = "--dataset DIR, `dataset:` in forge.yaml, or a folder named dataset here"
+        findings.append(error("dataset-missing", "no dataset was named", hint, "dataset"))
+        return None
+    facts, problems = scan_dataset(root, caption_extension=extension, reg=request.path("reg"))
+    findings += problems
+    return facts
+
+
+def _read_models(request: Request, family: Family | None, findings: list[Finding]) -> dict[str, ModelFacts]:
+    """Read the header of every model file that was named; what cannot be used is a finding."""
+    from lora_forge.models.facts import read_model
+    from lora_forge.models.header import InvalidModel
+
+    models: dict[str, ModelFacts] = {}
+    for file in family.files if family else ():
+        path = request.path(file.name)
+        if path is None:
+            continue
+        try:
+            models[file.name] = read_model(path)
+        except InvalidModel as problem:
+            findings.append(error("model-unusable", problem.message, problem.hint, str(path)))
+    return models
+
+
+def _trigger(request: Request, dataset: DatasetFacts, findings: list[Finding]) -> Written:
+    from lora_forge.datasets.trigger import check_captions, find_trigger
+
+    written, problems = find_trigger(dataset, request.trigger)
+    findings += [*problems, *check_captions(dataset, written)]
+    return written or Written(None, Source.DEFAULT, why="no trigger")

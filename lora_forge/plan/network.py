@@ -1,0 +1,104 @@
+"""The network: rank, alpha, its arguments, the modules it is laid on and the bytes it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+from lora_forge.families.family import Family
+from lora_forge.families.modules import LoraModule
+from lora_forge.models.facts import ModelFacts
+from lora_forge.plan.choices import Choices
+from lora_forge.plan.model import ArgValue, Decided, NetworkPlan, PrecisionPlan, TextEncoderPlan
+from lora_forge.plan.sizes import Dtype, NetworkShape, header_bytes, lora_tensors, tensor_bytes
+from lora_forge.settings import Source
+
+DEFAULT_RANK = 16
+SAVE_DTYPES: dict[str, Dtype] = {"bf16": "bf16", "fp16": "fp16", "float": "fp32"}
+"""The engine's word for a save precision → the dtype of the file."""
+
+LYCORIS_FACTOR = -1
+"""LoKr's most even split, lycoris-lora's own default."""
+
+
+class LoraSize(NamedTuple):
+    """Bytes of tensor data (exact) and of all that precedes it (an estimate)."""
+
+    data: int
+    header: int
+
+
+def decide_network(choices: Choices, family: Family, precision: PrecisionPlan) -> NetworkPlan:
+    kind = cast("Decided[str]", choices.of("network.kind"))
+    rank = choices.sized("network.rank", choices.sizing.rank)
+    if rank.value is None:
+        rank = Decided(value=DEFAULT_RANK, source=Source.DEFAULT, why="16 suits most sets of 15 to 30 images")
+    alpha = choices.sized("network.alpha", choices.sizing.alpha)
+    if alpha.value is None:
+        why = "alpha equals rank, so the learning rate acts unscaled"
+        alpha = Decided(value=float(cast("int", rank.value)), source=Source.DEFAULT, why=why)
+    return NetworkPlan(
+        kind=kind,
+        rank=rank,
+        alpha=alpha,
+        dropout=choices.of("network.dropout"),
+        conv_rank=choices.of("network.conv_rank"),
+        conv_alpha=choices.of("network.conv_alpha"),
+        factor=_factor(choices, kind.value),
+        args=_args(choices, family, kind.value, precision),
+    )
+
+
+def _factor(choices: Choices, kind: str) -> Decided[object]:
+    decided = choices.of("network.factor")
+    if kind == "lokr" and decided.value is None:
+        return Decided(value=LYCORIS_FACTOR, source=Source.DEFAULT, why="the most even split of every width")
+    return decided
+
+
+def _args(choices: Choices, family: Family, kind: str, precision: PrecisionPlan) -> Decided[object]:
+    """The network's arguments beyond rank and alpha, in the engine's spelling."""
+    written = choices.of("network.args")
+    args: dict[str, ArgValue] = {}
+    reasons = []
+    if kind != "lora":
+        args["algo"] = kind
+        if precision.fp8_base.value:
+            args["bypass_mode"] = True
+            reasons.append("LyCORIS cannot multiply fp8 weights, so it computes beside them (bypass_mode)")
+        if choices.value("network.use_cp") and "network.use_cp" not in family.inert:
+            args["use_tucker"] = True
+            reasons.append("use_cp is the old name of use_tucker")
+    own = cast("dict[str, ArgValue]", written.value)
+    if not args:
+        return written
+    why = "; ".join([f"{kind} of LyCORIS", *reasons])
+    return Decided(value={**args, **own}, source=Source.FAMILY if not own else written.source, why=why)
+
+
+def network_shape(network: NetworkPlan) -> NetworkShape:
+    return NetworkShape(
+        kind=network.kind.value,
+        rank=network.rank.value,
+        alpha=network.alpha.value,
+        conv_rank=network.conv_rank.value,
+        conv_alpha=network.conv_alpha.value,
+        factor=network.factor.value if network.factor.value is not None else LYCORIS_FACTOR,
+        tucker=bool(network.args.value.get("use_tucker", False)),
+    )
+
+
+def lora_modules(family: Family, models: Mapping[str, ModelFacts], encoder: TextEncoderPlan) -> tuple[LoraModule, ...]:
+    """The layers a LoRA is laid on: read from the model files where there are any, else the family's usual ones."""
+    base = models.get("model")
+    unet = base.modules if base and base.modules is not None else family.modules(*family.blocks)
+    if encoder.mode.value == "frozen":
+        return unet
+    own = models.get("clip_l")
+    return (*unet, *(own.modules if own and own.modules is not None else family.text_encoder_modules()))
+
+
+def lora_size(network: NetworkPlan, precision: PrecisionPlan, modules: tuple[LoraModule, ...]) -> LoraSize:
+    dtype = SAVE_DTYPES[precision.save.value]
+    tensors = lora_tensors(modules, network_shape(network))
+    return LoraSize(tensor_bytes(tensors, dtype), header_bytes(tensors, dtype))

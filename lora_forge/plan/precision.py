@@ -1,0 +1,38 @@
+"""Precision on the machine at hand: bf16 where the card can, fp16 where it cannot."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from lora_forge.findings import Finding, info, warning
+from lora_forge.machine import Machine
+from lora_forge.plan.choices import Choices, because
+from lora_forge.plan.model import Decided, PrecisionPlan
+from lora_forge.settings import Source
+
+
+def decide_precision(choices: Choices, machine: Machine) -> tuple[PrecisionPlan, list[Finding]]:
+    mixed, findings = _mixed(choices.of("precision.mixed"), machine)
+    full = cast("Decided[bool]", choices.of("precision.full"))
+    if full.value and mixed.value == "no":
+        full = because(full, False, Source.MACHINE, "full half-precision needs mixed precision")
+    plan = PrecisionPlan(
+        mixed=mixed, full=full, fp8_base=choices.of("precision.fp8_base"), save=choices.of("precision.save")
+    )
+    return plan, findings
+
+
+def _mixed(decided: Decided[object], machine: Machine) -> tuple[Decided[object], list[Finding]]:
+    if not machine.gpus:
+        slow = warning(
+            "no-gpu",
+            "no CUDA GPU was found: the training would run on the CPU, which is very slow",
+            "run it on a machine with an NVIDIA GPU; `forge demo` is made to end on a CPU",
+        )
+        return decided, [slow]
+    old = [gpu for gpu in machine.gpus if not gpu.bf16]
+    if old and decided.value == "bf16":
+        why = f"{old[0].name} (compute capability {old[0].capability[0]}.{old[0].capability[1]}) has no bf16"
+        note = info("no-bf16", f"{why}: fp16 is used instead, which can overflow", "watch for NaN losses")
+        return because(decided, "fp16", Source.MACHINE, why), [note]
+    return decided, []

@@ -1,0 +1,175 @@
+"""Repeats, steps and epochs: who says them, and the engine-exact arithmetic between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Union, cast
+
+from lora_forge.datasets.facts import DatasetFacts, SubsetFacts
+from lora_forge.plan.buckets import BucketSettings
+from lora_forge.plan.cadence import checkpoint_every
+from lora_forge.plan.choices import BY_A_PERSON, Choices
+from lora_forge.plan.model import DataPlan, Decided, SchedulePlan
+from lora_forge.plan.steps import (
+    DatasetSizes,
+    EpochCount,
+    SubsetSizes,
+    count_epoch,
+    epochs_for,
+    exposures_per_image,
+)
+from lora_forge.settings import Source
+
+Repeats = Union[int, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Sized:
+    """The data section, the schedule section, and the epoch they were counted on."""
+
+    data: DataPlan
+    schedule: SchedulePlan
+    epoch: EpochCount
+
+
+def decide_repeats(choices: Choices, dataset: DatasetFacts) -> Decided[Repeats]:
+    """A person's own figure, else the folder's where the policy reads it, else the policy's or preset's."""
+    key = "schedule.repeats"
+    folders = {s.folder.name: s.repeats for s in dataset.train_subsets if s.repeats is not None}
+    by_person = key in choices.origins and choices.origins[key].written.source in BY_A_PERSON
+    decided = choices.sized(key, choices.sizing.repeats)
+    if folders and choices.sizing.repeats_from_folder and not by_person:
+        values = set(folders.values())
+        complete = len(folders) == len(dataset.train_subsets)
+        value: Repeats = values.pop() if len(values) == 1 and complete else _per_folder(folders, decided, dataset)
+        return Decided(value=value, source=Source.DATASET, why="from the folders' names: " + ", ".join(folders))
+    value = cast("int", decided.value) or 1
+    return Decided(value=value, source=decided.source, why=decided.why, where=decided.where)
+
+
+def _per_folder(folders: dict[str, int], fallback: Decided[object], dataset: DatasetFacts) -> dict[str, int]:
+    other = cast("int", fallback.value) or 1
+    return {subset.folder.name: folders.get(subset.folder.name, other) for subset in dataset.train_subsets}
+
+
+def repeats_of(subset: SubsetFacts, repeats: Repeats) -> int:
+    """The repeats of one folder; a regularization folder keeps its own (the engine balances them)."""
+    if subset.is_reg:
+        return subset.repeats or 1
+    return repeats if isinstance(repeats, int) else repeats[subset.folder.name]
+
+
+def decide_schedule(choices: Choices, dataset: DatasetFacts, gpus: int) -> Sized:
+    """Count an epoch, then decide the steps on it."""
+    repeats = decide_repeats(choices, dataset)
+    batch_size = cast("Decided[int]", choices.of("schedule.batch_size"))
+    grad_accum = cast("Decided[int]", choices.of("schedule.grad_accum"))
+    epoch = _count(choices, dataset, repeats.value, (batch_size.value, grad_accum.value, gpus))
+    steps = _decide_steps(choices, epoch)
+    images = dataset.images
+    schedule = SchedulePlan(
+        steps=steps,
+        repeats=repeats,
+        epochs=_epochs(steps.value, epoch),
+        steps_per_epoch=_steps_per_epoch(epoch, batch_size.value, grad_accum.value, gpus),
+        batch_size=batch_size,
+        grad_accum=grad_accum,
+        warmup_steps=choices.of("schedule.warmup_steps"),
+        checkpoint_every=_checkpoint_every(choices, steps.value),
+        steps_per_image=_steps_per_image(steps.value, images),
+        exposures_per_image=_exposures(steps.value, epoch, images),
+    )
+    return Sized(_data(choices, dataset, epoch), schedule, epoch)
+
+
+def _count(choices: Choices, dataset: DatasetFacts, repeats: Repeats, shape: tuple[int, int, int]) -> EpochCount:
+    batch_size, grad_accum, gpus = shape
+    side = cast("int", choices.of("data.resolution").value)
+    settings = BucketSettings(
+        (side, side),
+        cast("int", choices.of("data.min_bucket").value),
+        cast("int", choices.of("data.max_bucket").value),
+        cast("int", choices.of("data.bucket_step").value),
+        upscale=cast("bool", choices.of("data.upscale").value),
+    )
+    subsets = [
+        SubsetSizes([(i.width, i.height) for i in subset.images], repeats_of(subset, repeats), subset.is_reg)
+        for subset in dataset.subsets
+    ]
+    return count_epoch([DatasetSizes(subsets, settings, batch_size)], grad_accum=grad_accum, gpus=gpus)
+
+
+def _decide_steps(choices: Choices, epoch: EpochCount) -> Decided[int]:
+    """Steps as written, or epochs as written in a higher place, or the policy's, in that order of say."""
+    steps, epochs = choices.origins.get("schedule.steps"), choices.origins.get("schedule.epochs")
+    if epochs and (steps is None or epochs.layer > steps.layer) and choices.outranks_policy("schedule.epochs"):
+        written = choices.of("schedule.epochs")
+        count = cast("int", written.value)
+        why = f"{count} epochs × {epoch.steps} steps"
+        return Decided(value=count * epoch.steps, source=written.source, why=why, where=written.where)
+    decided = choices.sized("schedule.steps", choices.sizing.steps)
+    if decided.value is None:
+        why = "nothing says how long to train: one epoch, so that the arithmetic can be shown"
+        return Decided(value=max(epoch.steps, 1), source=Source.DEFAULT, why=why)
+    return cast("Decided[int]", decided)
+
+
+def _epochs(steps: int, epoch: EpochCount) -> Decided[int]:
+    count = epochs_for(steps, epoch.steps) if epoch.steps else 0
+    exact = steps / epoch.steps if epoch.steps else 0.0
+    why = f"{steps:,} steps ÷ {epoch.steps} steps an epoch = {exact:.2f}; the last one ends early"
+    if exact == count:
+        why = f"{steps:,} steps ÷ {epoch.steps} steps an epoch"
+    return Decided(value=count, source=Source.DATASET, why=why)
+
+
+def _steps_per_epoch(epoch: EpochCount, batch_size: int, grad_accum: int, gpus: int) -> Decided[int]:
+    samples = epoch.train_samples + epoch.reg_samples
+    why = f"{samples} samples in {len(epoch.buckets)} buckets, each rounded up to batches of {batch_size}: "
+    why += f"{epoch.batches} batches"
+    why += f", shared by {gpus} GPUs" if gpus > 1 else ""
+    why += f", {grad_accum} accumulated a step" if grad_accum > 1 else ""
+    return Decided(value=epoch.steps, source=Source.DATASET, why=why)
+
+
+def _checkpoint_every(choices: Choices, steps: int) -> Decided[int]:
+    decided = choices.of("schedule.checkpoint_every")
+    if decided.value is not None:
+        return cast("Decided[int]", decided)
+    why = "2,000 steps and more: every 500; 1,000 to 1,999: every 250; fewer: every 100"
+    return Decided(value=checkpoint_every(steps), source=Source.POLICY, why=why)
+
+
+def _steps_per_image(steps: int, images: int) -> Decided[float]:
+    value = steps / images if images else 0.0
+    return Decided(value=value, source=Source.DATASET, why=f"{steps:,} optimizer steps ÷ {images} images")
+
+
+def _exposures(steps: int, epoch: EpochCount, images: int) -> Decided[float]:
+    """The average over all training images; folders with more repeats are seen more often."""
+    if not (images and epoch.steps):
+        return Decided(value=0.0, source=Source.DATASET, why="no images")
+    mean_repeats = epoch.train_samples / images
+    value = exposures_per_image(steps, steps_per_epoch=epoch.steps, repeats=1) * mean_repeats
+    why = f"{steps / epoch.steps:.2f} epochs × {mean_repeats:g} repeats: how often each image is seen"
+    return Decided(value=value, source=Source.DATASET, why=why)
+
+
+def _data(choices: Choices, dataset: DatasetFacts, epoch: EpochCount) -> DataPlan:
+    used = len(epoch.buckets)
+    return DataPlan(
+        images=Decided(value=dataset.images, source=Source.DATASET, why=f"images in {dataset.root}"),
+        reg_images=Decided(
+            value=dataset.reg_images, source=Source.DATASET, why="images of the class, without the trigger"
+        ),
+        resolution=choices.of("data.resolution"),
+        min_bucket=choices.of("data.min_bucket"),
+        max_bucket=choices.of("data.max_bucket"),
+        bucket_step=choices.of("data.bucket_step"),
+        upscale=choices.of("data.upscale"),
+        buckets=Decided(
+            value=epoch.buckets,
+            source=Source.DATASET,
+            why=f"{used} sizes in use; images count repeats and regularization images",
+        ),
+    )

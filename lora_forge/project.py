@@ -1,0 +1,247 @@
+"""What a run was asked with, gathered from flags, environment, forge.yaml and the user's own file.
+
+The first that speaks wins, in that order; each value keeps where it was written.
+A relative path means the folder of the file that names it, and the current
+folder where a flag or a variable names it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from lora_forge.errors import PresetError
+from lora_forge.findings import Finding, error, warning
+from lora_forge.presets.keys import RUN_KEYS, cut, did_you_mean, nearest, preset_leaves, printable, shown
+from lora_forge.presets.loader import is_path, parse_set, shown_path
+from lora_forge.presets.yaml_reader import read_settings_file
+from lora_forge.settings import Layer, Source, Value, Written
+
+PROJECT_FILE = "forge.yaml"
+DATASET_FOLDER = "dataset"
+FOREIGN_VARIABLES = frozenset({"FORGE_HOME"})
+"""Variables that mean something elsewhere in forge; all others are checked against the list."""
+
+_MODEL_KEYS = ("model", "clip_l", "t5xxl", "ae", "vae", "tokenizers")
+_PATHS = frozenset({"dataset", "reg", "runs", *_MODEL_KEYS})
+_COUNTS = frozenset({"gpus", "vram"})
+_OVERRIDES = "overrides."
+_MOST_UNKNOWN = 50  # each costs a search for the nearest key, and a file may hold many thousands
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run as a person asked for it; None where nobody said anything.
+
+    Paths are absolute text, so that they can be shown as they are; ``path`` and
+    its companions give them their type back.
+    """
+
+    dataset: Written | None = None
+    trigger: Written | None = None
+    preset: Written | None = None
+    family: Written | None = None
+    reg: Written | None = None
+    name: Written | None = None
+    model: Written | None = None
+    clip_l: Written | None = None
+    t5xxl: Written | None = None
+    ae: Written | None = None
+    vae: Written | None = None
+    tokenizers: Written | None = None
+    runs: Written | None = None
+    gpus: Written | None = None
+    vram: Written | None = None
+
+    def path(self, key: str) -> Path | None:
+        """The path under ``key``, or None."""
+        text = self.text(key)
+        return None if text is None else Path(text)
+
+    def text(self, key: str) -> str | None:
+        """The text under ``key``, or None."""
+        written: Written | None = getattr(self, key)
+        return None if written is None else str(written.value)
+
+    def count(self, key: str) -> int | None:
+        """The whole number under ``key``, or None."""
+        written: Written | None = getattr(self, key)
+        return written.value if written and isinstance(written.value, int) else None
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """All that one place said, before types are checked; relative paths start at ``base``."""
+
+    values: Mapping[str, Written]
+    base: Path
+
+
+def gather_request(
+    flags: Mapping[str, Value], env: Mapping[str, str], cwd: Path, *, user_file: Path | None = None
+) -> tuple[Request, list[Layer], list[Finding]]:
+    """Fold every place into one request, and the overrides of preset keys into layers, lowest first.
+
+    ``flags`` carries the request's own keys and ``set``, the list of ``--set``
+    arguments. ``user_file`` stands in for the user's settings file.
+    """
+    user, user_layers, user_findings = _read_file(user_file or user_settings_file(), cwd)
+    project, project_layers, project_findings = _read_file(cwd / PROJECT_FILE, cwd)
+    set_layers, set_findings = _read_set(flags.get("set"))
+    findings = [*user_findings, *project_findings, *check_environment(env), *set_findings]
+    places = [_from_flags(flags, cwd), _from_environment(env, cwd), project, user]
+    request = Request(**{key: _first(key, places, findings) for key in RUN_KEYS})
+    return _with_dataset(request, cwd), [*user_layers, *project_layers, *set_layers], findings
+
+
+def user_settings_file() -> Path:
+    """The same keys as a project's forge.yaml, for every project of this user."""
+    from platformdirs import user_config_path
+
+    return user_config_path("lora_forge") / PROJECT_FILE
+
+
+def check_environment(env: Mapping[str, str]) -> list[Finding]:
+    """Warn of each ``FORGE_…`` variable that nothing reads."""
+    known = {_variable(key) for key in RUN_KEYS} | FOREIGN_VARIABLES
+    return [_unknown_variable(name) for name in sorted(env) if name.startswith("FORGE_") and name not in known]
+
+
+def _unknown_variable(name: str) -> Finding:
+    key = nearest(name.removeprefix("FORGE_"), RUN_KEYS)
+    known = ", ".join(map(_variable, RUN_KEYS))
+    hint = f"Did you mean {_variable(key)}?" if key else f"Known are: {known}."
+    message = f"The environment variable {cut(name)} is not read by forge."
+    return warning("unknown-variable", message, hint, cut(name))
+
+
+def _variable(key: str) -> str:
+    return f"FORGE_{key.upper()}"
+
+
+def _from_flags(flags: Mapping[str, Value], cwd: Path) -> _Spoken:
+    named = {key: flags[key] for key in RUN_KEYS if flags.get(key) is not None}
+    values = {key: Written(value, Source.CLI, f"--{key.replace('_', '-')}") for key, value in named.items()}
+    return _Spoken(values, cwd)
+
+
+def _from_environment(env: Mapping[str, str], cwd: Path) -> _Spoken:
+    """An empty variable is one that is not set, as a shell script means it."""
+    named = {key: _variable(key) for key in RUN_KEYS if env.get(_variable(key))}
+    values = {
+        key: Written(_number(env[name]) if key in _COUNTS else env[name], Source.ENV, name)
+        for key, name in named.items()
+    }
+    return _Spoken(values, cwd)
+
+
+def _number(text: str) -> Value:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+
+
+def _read_file(path: Path, cwd: Path) -> tuple[_Spoken, list[Layer], list[Finding]]:
+    """A settings file; that there is none is no problem."""
+    if not os.path.lexists(path):
+        return _Spoken({}, path.parent), [], []
+    label = shown_path(path, cwd)
+    overrides = {_OVERRIDES + key for key in preset_leaves()}
+    leaves = {*_file_keys(), *overrides}
+    written, findings = read_settings_file(path, source=Source.PROJECT, label=label, leaves=leaves)
+    named = {key: written[place] for place, key in _file_keys().items() if place in written}
+    return _Spoken(named, path.parent), _override_layers(written, label), findings + _unknown_places(written)
+
+
+def _unknown_places(written: Mapping[str, Written]) -> list[Finding]:
+    known = _file_keys()
+    places = [place for place in written if place not in known and not place.startswith(_OVERRIDES)]
+    return [_unknown(place, written[place]) for place in places[:_MOST_UNKNOWN]]
+
+
+def _file_keys() -> dict[str, str]:
+    """Where each key of the request stands in the file: ``models.clip_l`` → ``clip_l``."""
+    return {f"models.{key}" if key in _MODEL_KEYS else key: key for key in RUN_KEYS}
+
+
+def _unknown(place: str, written: Written) -> Finding:
+    if place in ("models", "overrides"):
+        hint = f"Write a table: `{place}:` with keys indented below it."
+        return error("project-value", f"{place} is {shown(written.value)}, not a table.", hint, written.where)
+    if place in preset_leaves():
+        hint = f"Preset settings go under `overrides:`, as overrides.{place}."
+    else:
+        hint = did_you_mean(place, list(_file_keys()), "Known are: " + ", ".join(_file_keys()) + ", overrides.")
+    return error("unknown-key", f"There is no project setting {cut(place)}.", hint, written.where)
+
+
+def _override_layers(written: Mapping[str, Written], label: str) -> list[Layer]:
+    values = {key.removeprefix(_OVERRIDES): value for key, value in written.items() if key.startswith(_OVERRIDES)}
+    return [Layer(Source.PROJECT, label, values)] if values else []
+
+
+def _read_set(arguments: Value) -> tuple[list[Layer], list[Finding]]:
+    values: dict[str, Written] = {}
+    findings: list[Finding] = []
+    for argument in arguments if isinstance(arguments, list) else []:
+        try:
+            key, written = parse_set(str(argument))
+        except PresetError as wrong:
+            findings.append(error("invalid-set", wrong.message, wrong.hint, "--set"))
+        else:
+            values[key] = written
+    return [Layer(Source.CLI, "--set", values)] if values else [], findings
+
+
+def _first(key: str, places: Iterable[_Spoken], findings: list[Finding]) -> Written | None:
+    """The highest place's word; a wrong value is reported wherever it stands, also where it lost."""
+    words = [
+        _check(key, place.values[key], place.base, findings)
+        for place in places
+        if key in place.values and place.values[key].value is not None
+    ]
+    return next((word for word in words if word), None)
+
+
+def _check(key: str, written: Written, base: Path, findings: list[Finding]) -> Written | None:
+    problem = _count_problem(written.value) if key in _COUNTS else _text_problem(written.value)
+    if problem:
+        message = f"{key} is {shown(written.value)}; expected {problem}."
+        findings.append(error("project-value", message, f"Correct {written.where}.", written.where))
+        return None
+    if key in _PATHS or (key == "preset" and is_path(str(written.value))):
+        return Written(_absolute(str(written.value), base), written.source, written.where, written.why)
+    return written
+
+
+def _count_problem(value: Value) -> str:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return "" if is_count else "a whole number, 1 or more"
+
+
+def _text_problem(value: Value) -> str:
+    if not isinstance(value, str):
+        return "text; put it in quotes"
+    if not value.strip():
+        return "text that is not empty"
+    if printable(value) != value:
+        return "text in UTF-8"
+    return ""
+
+
+def _absolute(text: str, base: Path) -> str:
+    """Against ``base``, with ``~`` expanded; symlinks and ``..`` are left for the system to follow."""
+    try:
+        return str(base.absolute() / Path(text).expanduser())
+    except RuntimeError:  # ~nobody: no such home
+        return str(base.absolute() / text)
+
+
+def _with_dataset(request: Request, cwd: Path) -> Request:
+    folder = cwd / DATASET_FOLDER
+    if request.dataset is not None or not folder.is_dir():
+        return request
+    why = "a folder of this name lies in the current folder"
+    fallback = Written(str(folder.absolute()), Source.DEFAULT, DATASET_FOLDER, why)
+    given = {field.name: getattr(request, field.name) for field in fields(request)}
+    return Request(**{**given, "dataset": fallback})

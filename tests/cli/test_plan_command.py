@@ -1,0 +1,167 @@
+"""``forge plan`` as a script or a person calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from lora_forge.cli.app import app
+
+Draw = Any
+
+
+def forge(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """Call forge with --json; its exit code and its one object."""
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert result.stdout, result.stderr
+    return result.exit_code, json.loads(result.stdout)
+
+
+def leaf(answer: dict[str, Any], key: str) -> Any:
+    found = answer["data"]["plan"]
+    for part in key.split("."):
+        found = found[part]
+    return found
+
+
+def codes(answer: dict[str, Any], severity: str) -> set[str]:
+    return {finding["code"] for finding in answer["findings"] if finding["severity"] == severity}
+
+
+def test_identity_on_23_images_is_rank_16_alpha_8_repeats_2_steps_2000(draw_dataset: Draw, in_folder: Path) -> None:
+    code, answer = forge("plan", "--preset", "identity", "--dataset", str(draw_dataset()))
+    assert (code, answer["ok"], answer["schema_version"], answer["error"]) == (0, True, 1, None)
+    keys = ("network.rank", "network.alpha", "schedule.repeats", "schedule.steps", "schedule.steps_per_epoch")
+    assert [leaf(answer, key)["value"] for key in keys] == [16, 8.0, 2, 2000, 46]
+    assert leaf(answer, "network.rank")["source"] == "POLICY"
+    assert leaf(answer, "outputs.lora_bytes")["value"] == 153_158_240
+
+
+def test_a_plan_needs_no_engine_no_model_and_no_gpu(draw_dataset: Draw, in_folder: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("FORGE_HOME", str(in_folder / "nowhere"))
+    code, answer = forge("plan", "--preset", "identity", "--dataset", str(draw_dataset()))
+    assert code == 0
+    assert {"engine-not-ready", "model-missing"} <= codes(answer, "warning")
+
+
+def test_every_leaf_has_value_source_and_why(draw_dataset: Draw, in_folder: Path) -> None:
+    _, answer = forge("plan", "--preset", "identity", "--dataset", str(draw_dataset()))
+
+    def leaves(tree: dict[str, Any]) -> list[dict[str, Any]]:
+        if "source" in tree:
+            return [tree]
+        return [inner for branch in tree.values() for inner in leaves(branch)]
+
+    found = leaves(answer["data"]["plan"])
+    assert len(found) > 50
+    assert all({"value", "source", "why"} <= set(each) and each["why"] for each in found)
+
+
+def test_what_has_no_effect_on_flux_is_shown_and_not_sent(draw_dataset: Draw, in_folder: Path) -> None:
+    _, answer = forge("plan", "--preset", "high-fidelity", "--dataset", str(draw_dataset()))
+    assert leaf(answer, "loss.noise_offset")["value"] == 0.1
+    assert "no-effect" in codes(answer, "warning")
+    rendered = answer["data"]["rendered"]["train_toml"]
+    assert "noise_offset" not in rendered
+    assert "min_snr_gamma" not in rendered
+
+
+def test_a_flag_beats_the_environment_beats_the_project_file(
+    draw_dataset: Draw, in_folder: Path, monkeypatch: Any
+) -> None:
+    photos = draw_dataset()
+    (in_folder / "forge.yaml").write_text(f"dataset: {photos}\npreset: identity\ntrigger: fromfile\n")
+    _, answer = forge("plan")
+    assert (leaf(answer, "trigger")["value"], leaf(answer, "trigger")["source"]) == ("fromfile", "PROJECT")
+    assert leaf(answer, "trigger")["where"].endswith("forge.yaml:3")
+    monkeypatch.setenv("FORGE_TRIGGER", "fromenv")
+    assert leaf(forge("plan")[1], "trigger")["value"] == "fromenv"
+    assert leaf(forge("plan", "--trigger", "fromflag")[1], "trigger")["value"] == "fromflag"
+
+
+def test_set_overrides_a_preset_key_and_outranks_the_policy(draw_dataset: Draw, in_folder: Path) -> None:
+    _, answer = forge("plan", "-p", "identity", "-d", str(draw_dataset()), "--set", "network.rank=24")
+    assert (leaf(answer, "network.rank")["value"], leaf(answer, "network.rank")["source"]) == (24, "CLI")
+    assert leaf(answer, "network.alpha")["value"] == 8.0
+
+
+def test_set_policy_swaps_the_whole_sizing(draw_dataset: Draw, in_folder: Path) -> None:
+    _, answer = forge("plan", "-p", "identity", "-d", str(draw_dataset()), "--set", "policy=tiers")
+    keys = ("network.rank", "network.alpha", "schedule.repeats", "schedule.steps")
+    assert [leaf(answer, key)["value"] for key in keys] == [16, 16.0, 8, 1000]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--preset", "identty"), "identity"),
+        (("--preset", "identity", "--set", "netwrok.rnak=3"), "network.rank"),
+        (("--preset", "identity", "--set", "network.rank=lots"), "network.rank"),
+        (("--preset", "identity", "--family", "fluxx"), "flux"),
+        (("--preset", "identity", "--set", "policy=teirs"), "tiers"),
+    ],
+)
+def test_a_slip_gets_exit_3_and_names_what_was_meant(
+    arguments: tuple[str, ...], said: str, draw_dataset: Draw, in_folder: Path
+) -> None:
+    code, answer = forge("plan", "--dataset", str(draw_dataset()), *arguments)
+    assert (code, answer["ok"]) == (3, False)
+    told = [f["message"] + " " + f["hint"] for f in answer["findings"] if f["severity"] == "error"]
+    assert any(said in text for text in told), told
+
+
+def test_all_problems_come_at_once(in_folder: Path) -> None:
+    code, answer = forge("plan", "--preset", "nosuch", "--dataset", "nowhere", "--family", "fluxx")
+    assert code == 3
+    assert {"preset-unknown", "dataset-missing", "family-unknown"} <= codes(answer, "error")
+
+
+def test_an_empty_folder_is_exit_3_and_names_the_folder(in_folder: Path) -> None:
+    (in_folder / "empty").mkdir()
+    code, answer = forge("plan", "--preset", "identity", "--dataset", "empty")
+    assert code == 3
+    assert any("empty" in finding["message"] for finding in answer["findings"])
+
+
+def test_the_same_call_gives_the_same_bytes(draw_dataset: Draw, in_folder: Path) -> None:
+    arguments = ("plan", "--preset", "identity", "--dataset", str(draw_dataset()))
+    assert forge(*arguments) == forge(*arguments)
+
+
+def test_a_plan_writes_nothing(draw_dataset: Draw, in_folder: Path) -> None:
+    photos = draw_dataset()
+    before = sorted(photos.iterdir())
+    forge("plan", "--preset", "identity", "--dataset", str(photos))
+    assert list(in_folder.iterdir()) == []
+    assert sorted(photos.iterdir()) == before
+
+
+def test_a_person_reads_the_steps_arithmetic_and_the_exact_size(draw_dataset: Draw, in_folder: Path) -> None:
+    result = CliRunner().invoke(app, ["plan", "--preset", "identity", "--dataset", str(draw_dataset())])
+    assert result.exit_code == 0
+    assert "23 images × 2 repeats = 46 samples" in result.stdout
+    assert "2,000 steps" in result.stdout
+    assert "153,158,240 bytes" in result.stdout
+
+
+def test_an_unknown_flag_is_a_usage_error(in_folder: Path) -> None:
+    assert CliRunner().invoke(app, ["plan", "--prest", "identity"]).exit_code == 2
+
+
+def test_train_without_the_engine_is_exit_4(draw_dataset: Draw, in_folder: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("FORGE_HOME", str(in_folder / "nowhere"))
+    code, answer = forge("train", "--preset", "identity", "--dataset", str(draw_dataset()))
+    assert (code, answer["error"]["code"]) == (4, "engine")
+    assert not (in_folder / "runs").exists()
+
+
+def test_train_without_a_trigger_where_one_is_needed_is_exit_3(draw_dataset: Draw, in_folder: Path) -> None:
+    photos = draw_dataset(captions=False)
+    code, answer = forge("train", "--preset", "identity", "--dataset", str(photos))
+    assert code == 3
+    assert "trigger-missing" in codes(answer, "error")
+    assert not (in_folder / "runs").exists()

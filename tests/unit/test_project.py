@@ -1,0 +1,188 @@
+"""Who asked for what: flag, environment, forge.yaml, the user's own file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from lora_forge.findings import Finding
+from lora_forge.presets.keys import RUN_KEYS
+from lora_forge.project import Request, gather_request
+from lora_forge.settings import Layer, Source, Value
+
+
+@pytest.fixture
+def cwd(tmp_path: Path) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+def gather(
+    cwd: Path, flags: Mapping[str, Value] | None = None, env: Mapping[str, str] | None = None
+) -> tuple[Request, list[Layer], list[Finding]]:
+    return gather_request(flags or {}, env or {}, cwd, user_file=cwd.parent / "user" / "forge.yaml")
+
+
+def write_user_file(cwd: Path, text: str) -> None:
+    folder = cwd.parent / "user"
+    folder.mkdir()
+    (folder / "forge.yaml").write_text(text)
+
+
+def test_nothing_said_is_no_problem(cwd: Path) -> None:
+    request, layers, findings = gather(cwd)
+    assert request == Request()
+    assert (layers, findings) == ([], [])
+
+
+def test_the_request_has_a_field_for_every_key() -> None:
+    assert tuple(Request.__dataclass_fields__) == RUN_KEYS
+
+
+def test_flag_beats_environment_beats_project_beats_user(cwd: Path) -> None:
+    write_user_file(cwd, "trigger: user\n")
+    found = [gather(cwd)[0]]
+    (cwd / "forge.yaml").write_text("\ntrigger: project  # our word\n")
+    found.append(gather(cwd)[0])
+    found.append(gather(cwd, env={"FORGE_TRIGGER": "env"})[0])
+    found.append(gather(cwd, {"trigger": "flag"}, {"FORGE_TRIGGER": "env"})[0])
+    triggers = [request.trigger for request in found]
+    assert [(one.value, one.source) for one in triggers if one] == [
+        ("user", Source.PROJECT),
+        ("project", Source.PROJECT),
+        ("env", Source.ENV),
+        ("flag", Source.CLI),
+    ]
+    wheres = [one.where for one in triggers if one]
+    assert wheres[0].endswith("user/forge.yaml:1")
+    assert wheres[1:] == ["forge.yaml:2", "FORGE_TRIGGER", "--trigger"]
+    assert triggers[1] is not None
+    assert triggers[1].why == "our word"
+
+
+def test_an_empty_variable_and_a_null_leave_the_word_to_the_next(cwd: Path) -> None:
+    write_user_file(cwd, "trigger: user\n")
+    (cwd / "forge.yaml").write_text("trigger: null\n")
+    assert gather(cwd, env={"FORGE_TRIGGER": ""})[0].text("trigger") == "user"
+
+
+def test_a_relative_path_belongs_to_the_file_that_names_it(cwd: Path) -> None:
+    write_user_file(cwd, "models: {model: flux.safetensors, ae: /abs/ae.safetensors}\nruns: out\n")
+    (cwd / "forge.yaml").write_text("dataset: photos\npreset: ./mine.yaml\n")
+    request, _, findings = gather(cwd, {"clip_l": "clip.safetensors"}, {"FORGE_T5XXL": "../t5.safetensors"})
+    user = cwd.parent / "user"
+    assert findings == []
+    assert request.path("model") == user / "flux.safetensors"
+    assert request.path("runs") == user / "out"
+    assert request.path("ae") == Path("/abs/ae.safetensors")
+    assert request.path("dataset") == cwd / "photos"
+    assert request.path("preset") == cwd / "mine.yaml"
+    assert request.path("clip_l") == cwd / "clip.safetensors"
+    assert request.path("t5xxl") == cwd / "../t5.safetensors"
+
+
+def test_a_preset_name_is_not_made_a_path(cwd: Path) -> None:
+    assert gather(cwd, {"preset": "identity"})[0].text("preset") == "identity"
+
+
+def test_a_folder_called_dataset_is_the_fallback(cwd: Path) -> None:
+    (cwd / "dataset").mkdir()
+    found = gather(cwd)[0].dataset
+    assert found is not None
+    assert (found.value, found.source) == (str(cwd / "dataset"), Source.DEFAULT)
+    assert gather(cwd, {"dataset": "other"})[0].path("dataset") == cwd / "other"
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "hint"),
+    [
+        ("datset: x\n", "forge.yaml:1", "Did you mean dataset?"),
+        ("\nmodels: {clipl: x}\n", "forge.yaml:2", "Did you mean models.clip_l?"),
+        ("model: x\n", "forge.yaml:1", "Did you mean models.model?"),
+        ("network: {rank: 3}\n", "forge.yaml:1", "Preset settings go under `overrides:`"),
+        ("models: x\n", "forge.yaml:1", "Write a table"),
+        ("overrides: [a]\n", "forge.yaml:1", "Write a table"),
+    ],
+)
+def test_a_misspelt_project_key_is_told_with_its_line(cwd: Path, text: str, where: str, hint: str) -> None:
+    (cwd / "forge.yaml").write_text(text)
+    _, _, (finding,) = gather(cwd)
+    assert finding.where == where
+    assert finding.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["trigger: 7\n", "trigger: true\n", "trigger: ''\n", "dataset: [a]\n", "gpus: 0\n", "gpus: '2'\n", "gpus: true\n"],
+)
+def test_a_wrong_type_is_told_with_its_line_and_not_used(cwd: Path, text: str) -> None:
+    (cwd / "forge.yaml").write_text(text)
+    request, _, (finding,) = gather(cwd)
+    assert (finding.code, finding.where) == ("project-value", "forge.yaml:1")
+    assert request == Request()
+
+
+@pytest.mark.parametrize(("text", "gpus", "wrong"), [("2", 2, 0), ("two", None, 1), ("-1", None, 1), ("²", None, 1)])
+def test_gpus_from_the_environment_are_counted(cwd: Path, text: str, gpus: int | None, wrong: int) -> None:
+    request, _, findings = gather(cwd, env={"FORGE_GPUS": text})
+    assert (request.count("gpus"), len(findings)) == (gpus, wrong)
+
+
+def test_no_word_of_yaml_1_1_surprises_a_trigger(cwd: Path) -> None:
+    (cwd / "forge.yaml").write_text("trigger: no\n")
+    assert gather(cwd)[0].text("trigger") == "no"
+
+
+def test_unknown_forge_variables_are_warned_of(cwd: Path) -> None:
+    env = {"FORGE_HOME": "/x", "FORGE_DATSET": "y", "PATH": "/bin"}
+    _, _, (finding,) = gather(cwd, env=env)
+    assert (finding.severity.value, finding.where) == ("warning", "FORGE_DATSET")
+    assert finding.hint == "Did you mean FORGE_DATASET?"
+
+
+def test_overrides_become_layers_lowest_first(cwd: Path) -> None:
+    write_user_file(cwd, "overrides: {network: {rank: 4}}\n")
+    (cwd / "forge.yaml").write_text("overrides:\n  network: {rank: 8}\n  optimizer: {args: {a: 1}}\n")
+    _, layers, findings = gather(cwd, {"set": ["network.rank=16", "seed=1"]})
+    assert findings == []
+    assert [layer.source for layer in layers] == [Source.PROJECT, Source.PROJECT, Source.CLI]
+    assert [layer.values["network.rank"].value for layer in layers] == [4, 8, 16]
+    assert layers[1].values["optimizer.args"].value == {"a": 1}
+    assert layers[1].values["network.rank"].where == "forge.yaml:2"
+
+
+def test_every_wrong_set_is_told_and_the_right_ones_count(cwd: Path) -> None:
+    _, (layer,), findings = gather(cwd, {"set": ["a", "seed=1", "b=[1"]})
+    assert list(layer.values) == ["seed"]
+    assert [finding.code for finding in findings] == ["invalid-set", "invalid-set"]
+
+
+def test_problems_of_all_places_come_at_once(cwd: Path) -> None:
+    write_user_file(cwd, "tigger: x\n")
+    (cwd / "forge.yaml").write_text("trigger: 7\ngpus: x\nfamily: *a\n")
+    _, _, findings = gather(cwd, {"set": ["x"]}, {"FORGE_X": "1"})
+    assert len(findings) == 6
+
+
+def test_a_forge_yaml_that_is_a_folder_or_a_broken_link_is_told(cwd: Path) -> None:
+    (cwd / "forge.yaml").symlink_to("nowhere")
+    assert [finding.code for finding in gather(cwd)[2]] == ["file-unreadable"]
+    (cwd / "forge.yaml").unlink()
+    (cwd / "forge.yaml").mkdir()
+    assert [finding.code for finding in gather(cwd)[2]] == ["file-unreadable"]
+
+
+def test_a_home_is_expanded_and_an_unknown_home_is_left_alone(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert gather(cwd, {"dataset": "~/photos"})[0].path("dataset") == Path("/home/ann/photos")
+    strange = gather(cwd, {"dataset": "~nobody-of-this-name/x"})[0].path("dataset")
+    assert strange == cwd / "~nobody-of-this-name/x"
+
+
+def test_a_value_that_is_not_utf8_is_refused(cwd: Path) -> None:
+    request, _, (finding,) = gather(cwd, {"dataset": "caf\udce9"})
+    assert request.dataset is None
+    assert finding.as_json()
