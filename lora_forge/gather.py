@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from lora_forge.errors import InvalidInput
 from lora_forge.findings import Finding, Severity, error, warning
-from lora_forge.settings import Layer, Source, Value, Written
+from lora_forge.settings import Layer, Scalar, Source, Value, Written
 
 if TYPE_CHECKING:
     from lora_forge.datasets.facts import DatasetFacts
     from lora_forge.engine.home import EngineHome
-    from lora_forge.families.family import Family
+    from lora_forge.families.family import Family, ModelFile
     from lora_forge.machine import Machine
     from lora_forge.models.facts import ModelFacts
     from lora_forge.presets.model import Preset
@@ -31,6 +31,9 @@ class Invocation:
     env: Mapping[str, str]
     cwd: Path
     run_dir: Path | None = None
+    trust_code: bool = False
+    prompts: Path | None = None
+    """A file of sample prompts, one a line."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Gathered:
     family_choice: Written
     dataset: DatasetFacts
     models: Mapping[str, ModelFacts]
+    model_paths: Mapping[str, Written]
+    """Every base-model file, named by a person or found; the one place that rendering takes them from."""
     machine: Machine
     home: EngineHome
     trigger: Written
@@ -56,16 +61,19 @@ def gather(call: Invocation) -> Gathered:
     Raises:
         InvalidInput: there is no preset or dataset to plan with.
     """
-    from lora_forge.engine.home import locate_engine
+    from lora_forge.engine.choice import choose_engine
     from lora_forge.machine import probe_machine
     from lora_forge.project import gather_request
 
     request, layers, findings = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
+    layers += _read_prompts(call, findings)
     preset, origins = _read_preset(request, layers, call.cwd, findings)
     family, choice = _choose_family(request, preset, findings)
     extension = preset.captions.extension if preset else ".txt"
     dataset = _read_dataset(request, extension, findings)
-    models = _read_models(request, family, findings)
+    if preset is not None:
+        findings += _untrusted(preset, origins, call)
+    paths, models = _read_models(request, family, call, findings)
     if preset is None or family is None or dataset is None:
         problems = [finding for finding in findings if finding.severity is Severity.ERROR]
         raise InvalidInput(
@@ -73,6 +81,7 @@ def gather(call: Invocation) -> Gathered:
             "each is named above",
             findings=findings,
         )
+    machine = probe_machine(call.cwd, env=call.env)
     return Gathered(
         request=request,
         preset=preset,
@@ -81,8 +90,9 @@ def gather(call: Invocation) -> Gathered:
         family_choice=choice,
         dataset=dataset,
         models=models,
-        machine=probe_machine(call.cwd, env=call.env),
-        home=locate_engine(call.env),
+        model_paths=paths,
+        machine=machine,
+        home=choose_engine(call.env, machine),
         trigger=_trigger(request, dataset, findings),
         findings=tuple(findings),
     )
@@ -96,7 +106,7 @@ def readiness(gathered: Gathered) -> list[Finding]:
         warning("engine-not-ready", problem.message, problem.hint, problem.where)
         for problem in engine_status(gathered.home).findings
     ]
-    missing = [file for file in gathered.family.files if file.required and gathered.request.path(file.name) is None]
+    missing = [file for file in gathered.family.files if file.required and file.name not in gathered.model_paths]
     if missing:
         flags = " ".join(f"{file.flag} FILE" for file in missing)
         what = ", ".join(file.about for file in missing)
@@ -135,6 +145,20 @@ def _read_preset(
     if preset is not None:
         preset = _with_known_policy(preset, origins, findings)
     return preset, origins
+
+
+def _read_prompts(call: Invocation, findings: list[Finding]) -> list[Layer]:
+    """The sample prompts of ``--prompts FILE``; blank lines and those that begin with # are left out."""
+    if call.prompts is None:
+        return []
+    try:
+        text = (call.cwd / call.prompts).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        message = f"the prompt file {call.prompts} cannot be read: {problem}"
+        findings.append(error("prompts-unreadable", message, "--prompts FILE, UTF-8, one prompt a line", "--prompts"))
+        return []
+    lines: list[Scalar] = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [Layer(Source.CLI, "--prompts", {"sampling.prompts": Written(lines, Source.CLI, str(call.prompts))})]
 
 
 def _with_known_policy(preset: Preset, origins: Mapping[str, Origin], findings: list[Finding]) -> Preset | None:
@@ -180,21 +204,47 @@ def _read_dataset(request: Request, extension: str, findings: list[Finding]) -> 
     return facts
 
 
-def _read_models(request: Request, family: Family | None, findings: list[Finding]) -> dict[str, ModelFacts]:
-    """Read the header of every model file that was named; what cannot be used is a finding."""
+def _untrusted(preset: Preset, origins: Mapping[str, Origin], call: Invocation) -> list[Finding]:
+    from lora_forge.presets.trust import check_trust
+
+    return check_trust(preset, origins, trust_code=call.trust_code)
+
+
+def _read_models(
+    request: Request, family: Family | None, call: Invocation, findings: list[Finding]
+) -> tuple[dict[str, Written], dict[str, ModelFacts]]:
+    """Where every model file is and what its header says; what nobody named is looked for in the usual places."""
     from lora_forge.models.facts import read_model
     from lora_forge.models.header import InvalidModel
 
+    files = family.files if family else ()
+    paths = {file.name: named for file in files if (named := getattr(request, file.name)) is not None}
     models: dict[str, ModelFacts] = {}
-    for file in family.files if family else ():
-        path = request.path(file.name)
-        if path is None:
-            continue
+    for name, named in paths.items():
         try:
-            models[file.name] = read_model(path)
+            models[name] = read_model(Path(str(named.value)))
         except InvalidModel as problem:
-            findings.append(error("model-unusable", problem.message, problem.hint, str(path)))
-    return models
+            findings.append(error("model-unusable", problem.message, problem.hint, str(named.value)))
+    unnamed = [file for file in files if file.required and file.name not in paths]
+    if unnamed:
+        _locate(unnamed, call, paths, models, findings)
+    return paths, models
+
+
+def _locate(
+    files: list[ModelFile],
+    call: Invocation,
+    paths: dict[str, Written],
+    models: dict[str, ModelFacts],
+    findings: list[Finding],
+) -> None:
+    from lora_forge.models.locating import locate_models
+    from lora_forge.models.places import usual_roots
+
+    located = locate_models(files, usual_roots(call.env, call.cwd))
+    paths.update(located.written())
+    models.update({name: candidate.facts for name, candidate in located.chosen.items()})
+    findings += located.findings(files)
 
 
 def _trigger(request: Request, dataset: DatasetFacts, findings: list[Finding]) -> Written:

@@ -133,7 +133,6 @@ def run_files(gathered: Gathered, planned: Planned, run: RunDir) -> RunFiles:
     from lora_forge.plan.schedule import repeats_of
     from lora_forge.runs.staging import subset_folder_name
 
-    paths = {file.name: gathered.request.path(file.name) for file in gathered.family.files}
     repeats = planned.plan.schedule.repeats.value
     return RunFiles(
         train_toml=run.train_toml,
@@ -149,7 +148,7 @@ def run_files(gathered: Gathered, planned: Planned, run: RunDir) -> RunFiles:
             )
             for index, subset in enumerate(gathered.dataset.subsets, start=1)
         ),
-        models={name: path for name, path in paths.items() if path is not None},
+        models={name: Path(str(written.value)) for name, written in gathered.model_paths.items()},
         tokenizers=gathered.request.path("tokenizers"),
     )
 
@@ -219,6 +218,8 @@ def start_run(call: Invocation, watcher: Watcher, *, dry_run: bool = False) -> R
         EngineError: the engine is not ready.
         OutOfMemory, Diverged, NoUsableLora, Interrupted, ForgeError: how a training can end badly.
     """
+    from lora_forge.runs.samples import name_samples
+
     planned = plan_run(call)
     refuse_unready(planned)
     run, planned = lay_out(call, planned)
@@ -226,6 +227,7 @@ def start_run(call: Invocation, watcher: Watcher, *, dry_run: bool = False) -> R
         return RunResult(planned, dry_run=True)
     watcher.planned(planned, run)
     outcome, began = run_engine(call, planned, run, watcher)
+    name_samples(run, planned.planned.plan.sampling.prompts.value)
     return conclude(planned, run, outcome, began)
 
 
@@ -376,10 +378,11 @@ def run_demo(
         ForgeError: as ``start_run``.
     """
     from lora_forge.demo.assets import prepare_demo
-    from lora_forge.engine.home import locate_engine
+    from lora_forge.engine.choice import choose_engine
     from lora_forge.engine.status import engine_status
+    from lora_forge.machine import probe_machine
 
-    home = locate_engine(env)
+    home = choose_engine(env, probe_machine(folder, env=env))
     status = engine_status(home)
     if not status.usable:
         raise EngineError(f"the demo trains through the engine: {status.reason}", "forge engine install")

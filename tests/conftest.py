@@ -13,11 +13,16 @@ SIZES = ((1024, 1024), (832, 1216), (1216, 832), (768, 1024))
 
 
 @pytest.fixture(autouse=True)
-def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees this machine's forge settings, and none of its FORGE_* variables but the engine's place."""
     for name in [name for name in os.environ if name.startswith("FORGE_") and name != "FORGE_HOME"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
+    monkeypatch.setattr("lora_forge.models.places.SHARED_ROOTS", ())
+    if "/engine/" not in str(request.node.path):  # the engine looks for its tokenizers in the real cache
+        monkeypatch.setenv("HOME", str(tmp_path / "no-home"))
+        for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("NO_COLOR", "1")
 

@@ -27,6 +27,13 @@ Tokenizers = Annotated[str | None, typer.Option("--tokenizers", help="Folder of 
 Reg = Annotated[str | None, typer.Option("--reg", help="Folder of regularization images.")]
 Gpus = Annotated[int | None, typer.Option("--gpus", help="How many GPUs to use.", min=1)]
 Vram = Annotated[int | None, typer.Option("--vram", help="Plan for a card of this many GB.", min=1)]
+Prompts = Annotated[
+    Path | None, typer.Option("--prompts", help="File of sample prompts, one a line.")
+]
+Samples = Annotated[bool, typer.Option("--samples/--no-samples", help="Pictures at each checkpoint.")]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Let the preset or forge.yaml name Python code for the engine to import.")
+]
 RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Where the run lies; default runs/NAME-001.")]
 
 
@@ -35,10 +42,19 @@ def given(**flags: str | int | None) -> dict[str, Value]:
     return {name: value for name, value in flags.items() if value is not None}
 
 
-def invocation(flags: dict[str, Value], settings: list[str] | None, run_dir: Path | None) -> Invocation:
+def invocation(
+    flags: dict[str, Value],
+    settings: list[str] | None,
+    run_dir: Path | None,
+    prompts: Path | None = None,
+    *,
+    samples: bool = True,
+    trust_code: bool = False,
+) -> Invocation:
     """What one call of forge was given, with the environment and folder it was called in."""
     import os
 
     from lora_forge.gather import Invocation
 
-    return Invocation(flags, tuple(settings or ()), dict(os.environ), Path.cwd(), run_dir)
+    overrides = (*(settings or ()), *(() if samples else ("sampling.enabled=false",)))
+    return Invocation(flags, overrides, dict(os.environ), Path.cwd(), run_dir, prompts=prompts, trust_code=trust_code)

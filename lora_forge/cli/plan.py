@@ -31,7 +31,10 @@ def plan(
     reg: o.Reg = None,
     gpus: o.Gpus = None,
     vram: o.Vram = None,
+    prompts: o.Prompts = None,
+    samples: o.Samples = True,
     run_dir: o.RunDir = None,
+    trust_code: o.TrustCode = False,
     explain: Annotated[bool, typer.Option("--explain", help="Source and reason of every value.")] = False,
     rendered: Annotated[bool, typer.Option("--rendered", help="The TOML files and the command.")] = False,
     as_json: o.AsJson = False,
@@ -45,7 +48,7 @@ def plan(
     def use_case() -> PlanResult:
         from lora_forge.workflow import plan_run
 
-        return plan_run(o.invocation(flags, settings, run_dir))
+        return plan_run(o.invocation(flags, settings, run_dir, prompts, samples=samples, trust_code=trust_code))
 
     def as_text(result: PlanResult, out: Console) -> None:
         from lora_forge.cli.plan_view import print_explained, print_plan, print_rendered

@@ -14,7 +14,7 @@ from lora_forge.cli.output import Facts, show
 if TYPE_CHECKING:
     from rich.console import Console
 
-app = typer.Typer(help="Presets: list, show, check.", no_args_is_help=True)
+app = typer.Typer(help="Presets: list, show, copy, check.", no_args_is_help=True)
 
 NameOrPath = Annotated[str, typer.Argument(help="A preset's name or file.")]
 
@@ -41,15 +41,50 @@ def show_(preset: NameOrPath, as_json: AsJson = False) -> None:
     """Show a preset with everything it extends merged in, and where each value was written."""
 
     def use_case() -> Facts:
-        from lora_forge.presets.inspect import describe_preset
-
-        return Facts(*describe_preset(preset, Path.cwd()))
+        return _described(preset)
 
     def as_text(facts: Facts, out: Console) -> None:
         for key, leaf in facts.content.items() if isinstance(facts.content, dict) else ():
-            value = json.dumps(leaf["value"], ensure_ascii=False)
-            why = f"  # {leaf['why']}" if leaf["why"] else ""
-            out.print(f"{key:<28} {value}{why} ({leaf['where']})", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"{key:<28} {_said(leaf)}", markup=False, highlight=False, soft_wrap=True)
+
+    show(use_case, as_text, as_json=as_json)
+
+
+def _described(preset: str) -> Facts:
+    from lora_forge.policies import sized_keys
+    from lora_forge.presets.inspect import describe_preset
+
+    return Facts(*describe_preset(preset, Path.cwd(), sized_keys))
+
+
+def _said(leaf: dict[str, object]) -> str:
+    value = json.dumps(leaf["value"], ensure_ascii=False)
+    if "overruled_by" in leaf:
+        return f"by {leaf['overruled_by']} ({value} in {leaf['where']} is overruled)"
+    why = f"  # {leaf['why']}" if leaf["why"] else ""
+    return f"{value}{why} ({leaf['where']})"
+
+
+@app.command()
+def cp(
+    preset: NameOrPath,
+    dest: Annotated[
+        str | None, typer.Argument(help="Another name, or a .yaml file; default presets/NAME.yaml.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a preset to edit it, with its comments and a schema for your editor; never overwrites."""
+
+    def use_case() -> Facts:
+        from lora_forge.presets.copying import copy_preset
+
+        copied = copy_preset(preset, dest, Path.cwd())
+        content = {"source": str(copied.source), "path": str(copied.path), "schema": str(copied.schema)}
+        return Facts(content, copied.findings)
+
+    def as_text(facts: Facts, out: Console) -> None:
+        path = facts.content["path"] if isinstance(facts.content, dict) else ""
+        out.print(path, markup=False, highlight=False, soft_wrap=True)
 
     show(use_case, as_text, as_json=as_json)
 
@@ -59,10 +94,9 @@ def validate(preset: NameOrPath, as_json: AsJson = False) -> None:
     """Check a preset: every mistake with file, line and what was expected."""
 
     def use_case() -> Facts:
-        from lora_forge.presets.inspect import describe_preset
-
-        _, findings, code = describe_preset(preset, Path.cwd())
-        return Facts({"preset": preset, "valid": code == 0}, findings, code)
+        described = _described(preset)
+        valid = described.exit_code == 0
+        return Facts({"preset": preset, "valid": valid}, described.findings, described.exit_code)
 
     def as_text(facts: Facts, out: Console) -> None:
         verdict = "[green]valid[/]" if facts.exit_code == 0 else "[red]not valid[/]"

@@ -38,7 +38,7 @@ def print_run(result: RunResult, out: Console) -> None:
             ),
         )
     if result.plan.planned.plan.sampling.every.value and result.checkpoints:
-        rows.insert(2, ("pictures", str(result.lora.parent / "sample")))
+        rows.insert(2, ("pictures", f"{result.plan.run_dir / 'samples'}, by prompt and step"))
     for title, text in rows:
         out.print(f"  [bold]{title:<12}[/] {_safe(text)}", highlight=False, soft_wrap=True)
     out.print("  If the likeness disappoints, fix the dataset first, not the optimizer.", highlight=False)

@@ -31,7 +31,10 @@ def train(
     reg: o.Reg = None,
     gpus: o.Gpus = None,
     vram: o.Vram = None,
+    prompts: o.Prompts = None,
+    samples: o.Samples = True,
     run_dir: o.RunDir = None,
+    trust_code: o.TrustCode = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Lay out the run directory; start nothing.")] = False,
     as_json: o.AsJson = False,
 ) -> None:
@@ -45,7 +48,11 @@ def train(
         from lora_forge.cli.live import LiveView
         from lora_forge.workflow import start_run
 
-        return start_run(o.invocation(flags, settings, run_dir), LiveView(TASTE, as_json=as_json), dry_run=dry_run)
+        return start_run(
+            o.invocation(flags, settings, run_dir, prompts, samples=samples, trust_code=trust_code),
+            LiveView(TASTE, as_json=as_json),
+            dry_run=dry_run,
+        )
 
     def as_text(result: RunResult, out: Console) -> None:
         from lora_forge.cli.run_view import print_run

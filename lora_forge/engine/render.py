@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
+from lora_forge.errors import PlanError
 from lora_forge.families.family import Family
+from lora_forge.plan.ignored import ignored_arguments, ignored_options, ignored_settings
 from lora_forge.plan.model import ArgValue, Plan
 
 OptionValue = Union[str, int, float, bool, list[str], list[float]]
@@ -42,20 +44,20 @@ class RunFiles:
 def train_options(plan: Plan, family: Family, files: RunFiles) -> dict[str, OptionValue]:
     """Every option that is sent, by the engine's name; what does not apply is left out.
 
-    Options of ``engine.options`` come last and so win over forge's own.
+    Options of ``engine.options`` come last and so win over forge's own; those without effect stay out.
     """
     return {
         **_model_options(family, files),
         **_output_options(plan, files),
         **_network_options(plan, family),
         **_schedule_options(plan),
-        **_optimizer_options(plan),
+        **_optimizer_options(plan, family),
         **_precision_options(plan, family),
         **_memory_options(plan, family),
         **_loss_options(plan, family),
         **_sampling_options(plan, files),
         **family.always,
-        **plan.engine_options.value,
+        **_own_options(plan, family),
     }
 
 
@@ -124,6 +126,11 @@ def _subset(subset: SubsetFolder) -> dict[str, object]:
     return rendered
 
 
+def _own_options(plan: Plan, family: Family) -> dict[str, OptionValue]:
+    ignored = ignored_options(plan, family)
+    return {key: value for key, value in plan.engine_options.value.items() if key not in ignored}
+
+
 def _model_options(family: Family, files: RunFiles) -> dict[str, OptionValue]:
     options: dict[str, OptionValue] = {
         file.option: str(files.models[file.name]) for file in family.files if file.name in files.models
@@ -149,18 +156,26 @@ def _output_options(plan: Plan, files: RunFiles) -> dict[str, OptionValue]:
 def _network_options(plan: Plan, family: Family) -> dict[str, OptionValue]:
     network = plan.network
     options: dict[str, OptionValue] = {
-        "network_module": family.network_modules[network.kind.value],
+        "network_module": _network_module(plan, family),
         "network_dim": network.rank.value,
         "network_alpha": float(network.alpha.value),
     }
-    if network.dropout.value:
+    if network.dropout.value and "network.dropout" not in ignored_settings(plan, family):
         options["network_dropout"] = network.dropout.value
-    args = {**_conv_args(plan, family), **network.args.value}
+    ignored = ignored_arguments(plan, family)
+    args = {**_conv_args(plan, family), **{key: v for key, v in network.args.value.items() if key not in ignored}}
     if args:
         options["network_args"] = [f"{key}={value}" for key, value in args.items()]
     if plan.text_encoder.mode.value == "frozen":
         options["network_train_unet_only"] = True
     return options
+
+
+def _network_module(plan: Plan, family: Family) -> str:
+    kind = plan.network.kind.value
+    if kind not in family.network_modules:
+        raise PlanError(f"the engine has no {kind} for {family.title}", "--set network.kind=lora")
+    return family.network_modules[kind]
 
 
 def _conv_args(plan: Plan, family: Family) -> dict[str, ArgValue]:
@@ -185,7 +200,7 @@ def _schedule_options(plan: Plan) -> dict[str, OptionValue]:
     }
 
 
-def _optimizer_options(plan: Plan) -> dict[str, OptionValue]:
+def _optimizer_options(plan: Plan, family: Family) -> dict[str, OptionValue]:
     optimizer = plan.optimizer
     options: dict[str, OptionValue] = {
         "optimizer_type": optimizer.name.value,
@@ -195,12 +210,27 @@ def _optimizer_options(plan: Plan) -> dict[str, OptionValue]:
         "max_grad_norm": float(optimizer.max_grad_norm.value),
     }
     if optimizer.args.value:
-        options["optimizer_args"] = [f"{key}={value!r}" for key, value in optimizer.args.value.items()]
+        options["optimizer_args"] = [f"{key}={_literal(value)}" for key, value in optimizer.args.value.items()]
     if optimizer.text_encoder_learning_rate.value is not None:
         options["text_encoder_lr"] = [optimizer.text_encoder_learning_rate.value]
-    if optimizer.scheduler_cycles.value is not None:
+    if optimizer.scheduler_cycles.value is not None and "optimizer.scheduler_cycles" not in ignored_settings(
+        plan, family
+    ):
         options["lr_scheduler_num_cycles"] = optimizer.scheduler_cycles.value
     return options
+
+
+def _literal(value: ArgValue) -> str:
+    """A Python literal for the engine; text that is one, such as ``(0.9, 0.99)``, stands as it is."""
+    import ast
+
+    if not isinstance(value, str):
+        return repr(value)
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return repr(value)
+    return value
 
 
 def _precision_options(plan: Plan, family: Family) -> dict[str, OptionValue]:
@@ -252,11 +282,12 @@ _LOSS_OPTIONS: Mapping[str, str] = {
 
 
 def _loss_options(plan: Plan, family: Family) -> dict[str, OptionValue]:
-    """What has a value and an effect; a noise offset of 0 is the same as none."""
+    """What has a value and an effect. Chroma's guidance of 0 is a value."""
+    ignored = ignored_settings(plan, family)
     options: dict[str, OptionValue] = {}
     for key, option in _LOSS_OPTIONS.items():
         value = getattr(plan.loss, key).value
-        if value and f"loss.{key}" not in family.inert:
+        if value is not None and f"loss.{key}" not in ignored:
             options[option] = value
     return options
 

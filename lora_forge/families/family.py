@@ -114,6 +114,10 @@ class Family:
     """(double, single) block count of the family's usual base model."""
     max_blocks_to_swap: int | None = None
     levers: tuple[Lever, ...] = ()
+    fp8_runs_on_cpu: bool = True
+    """False where norms in fp8 fail without CUDA, whose autocast runs them in fp32."""
+    like: str | None = None
+    """Another family whose presets fit this one too."""
     verified: bool = True
     """False where no training of this family has been seen to run yet."""
     notes: Mapping[str, str] = field(default_factory=dict)

@@ -36,6 +36,7 @@ FAMILY = Family(
     caches_while_training_text_encoder=False,
     modules=lambda _double, _single: sd15_modules(),
     text_encoder_modules=lambda: clip_l_modules("lora_te"),
+    fp8_runs_on_cpu=False,
     levers=(
         Lever(8, "data.resolution", 896, "8 GB: 896 at the most for LoHa and LoKr", cap=True, kinds=_LYCORIS),
         Lever(8, "memory.cache_to_disk", True, "8 GB: latents wait on disk, not in memory", kinds=_LYCORIS),

@@ -16,7 +16,7 @@ from lora_forge.plan import model as p
 from lora_forge.plan.cadence import checkpoint_steps
 from lora_forge.plan.choices import Choices
 from lora_forge.plan.levers import active_levers
-from lora_forge.plan.memory import decide_memory
+from lora_forge.plan.memory import blocks_of, decide_memory
 from lora_forge.plan.network import decide_network, lora_modules, lora_size
 from lora_forge.plan.precision import decide_precision
 from lora_forge.plan.prompts import BY_SUBJECT, fill_prompts
@@ -69,8 +69,10 @@ def make_plan(given: Ingredients) -> Planned:
     steps = sized.schedule.steps.value
     captions, augment = _captions(choices), _augment(choices)
     encoder = _text_encoder(choices, steps)
-    precision, precision_notes = decide_precision(choices, given.machine)
-    memory, memory_notes = decide_memory(choices, given.family, captions, augment, encoder)
+    precision, precision_notes = decide_precision(choices, given.family, given.machine)
+    memory, memory_notes = decide_memory(
+        choices, given.family, captions, augment, encoder, blocks_of(given.family, given.models)
+    )
     network = decide_network(choices, given.family, precision)
     modules = lora_modules(given.family, given.models, encoder)
     plan = p.Plan(

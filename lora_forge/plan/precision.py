@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from lora_forge.families.family import Family
 from lora_forge.findings import Finding, info, warning
 from lora_forge.machine import Machine
 from lora_forge.plan.choices import Choices, because
@@ -11,14 +12,17 @@ from lora_forge.plan.model import Decided, PrecisionPlan
 from lora_forge.settings import Source
 
 
-def decide_precision(choices: Choices, machine: Machine) -> tuple[PrecisionPlan, list[Finding]]:
+def decide_precision(choices: Choices, family: Family, machine: Machine) -> tuple[PrecisionPlan, list[Finding]]:
     mixed, findings = _mixed(choices.of("precision.mixed"), machine)
     full = cast("Decided[bool]", choices.of("precision.full"))
     if full.value and mixed.value == "no":
         full = because(full, False, Source.MACHINE, "full half-precision needs mixed precision")
-    plan = PrecisionPlan(
-        mixed=mixed, full=full, fp8_base=choices.of("precision.fp8_base"), save=choices.of("precision.save")
-    )
+    fp8 = cast("Decided[bool]", choices.of("precision.fp8_base"))
+    if fp8.value and not machine.gpus and not family.fp8_runs_on_cpu:
+        why = f"{family.title} cannot compute its norms in fp8 on a CPU"
+        findings.append(info("no-fp8", f"{why}: the base model stays in {mixed.value}"))
+        fp8 = because(fp8, False, Source.MACHINE, why)
+    plan = PrecisionPlan(mixed=mixed, full=full, fp8_base=fp8, save=choices.of("precision.save"))
     return plan, findings
 
 

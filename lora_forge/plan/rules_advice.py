@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from lora_forge.findings import Severity
 from lora_forge.plan.model import Plan
 from lora_forge.plan.rules import Context, Rule
@@ -9,15 +11,37 @@ from lora_forge.plan.rules import Context, Rule
 MOST_IDENTITY_RANK = 24
 MOST_IDENTITY_REPEATS = 10
 USUAL_ALPHA_RATIOS = (0.5, 1.0)
-IDENTITY_IMAGES = (15, 30)
-STYLE_IMAGES = (25, 60)
+DILUTED_FROM = 60
+FEW_STYLE = (8, 15)
+OVERFITS = "over-fits: plastic skin, one pose (seen at rank 48 with 20 repeats)"
+
+
+class ImageRange(NamedTuple):
+    low: int
+    high: int
+    of: str
+
+
+IMAGE_RANGES = {
+    ("identity", "lora"): ImageRange(15, 30, "good pictures of varied angles, light and places"),
+    ("identity", "loha"): ImageRange(10, 20, "sharp face shots"),
+    ("style", "lora"): ImageRange(25, 60, "pictures in the style"),
+    ("style", "lokr"): ImageRange(20, 50, "diverse subjects in one style"),
+}
+"""By subject and kind of network; kinds that are not named go by plain LoRA."""
+
+
+def image_range(plan: Plan, context: Context) -> ImageRange | None:
+    subject, kind = context.preset.subject, plan.network.kind.value
+    return IMAGE_RANGES.get((subject, kind)) or IMAGE_RANGES.get((subject, "lora"))
 
 
 def identity_rank(plan: Plan, context: Context) -> str | None:
     rank = plan.network.rank.value
-    if context.preset.subject != "identity" or rank <= MOST_IDENTITY_RANK:
+    plain = plan.network.kind.value == "lora"
+    if context.preset.subject != "identity" or not plain or rank <= MOST_IDENTITY_RANK:
         return None
-    return f"rank {rank} on an identity over-fits: plastic skin, one pose (seen at rank 48 with 20 repeats)"
+    return f"rank {rank} on an identity {OVERFITS}"
 
 
 def identity_repeats(plan: Plan, context: Context) -> str | None:
@@ -25,7 +49,7 @@ def identity_repeats(plan: Plan, context: Context) -> str | None:
     most = repeats if isinstance(repeats, int) else max(repeats.values(), default=1)
     if context.preset.subject != "identity" or most <= MOST_IDENTITY_REPEATS:
         return None
-    return f"{most} repeats on an identity over-fit: plastic skin, one pose (seen at rank 48 with 20 repeats)"
+    return f"{most} repeats on an identity: it {OVERFITS}"
 
 
 def alpha_ratio(plan: Plan, _context: Context) -> str | None:
@@ -37,12 +61,22 @@ def alpha_ratio(plan: Plan, _context: Context) -> str | None:
 
 
 def image_count(plan: Plan, context: Context) -> str | None:
-    ranges = {"identity": IDENTITY_IMAGES, "style": STYLE_IMAGES}
-    bounds = ranges.get(context.preset.subject)
-    images = plan.data.images.value
-    if bounds is None or not images or bounds[0] <= images <= bounds[1]:
+    sound, images = image_range(plan, context), plan.data.images.value
+    if sound is None or not images or sound.low <= images <= sound.high or style_diluted(plan, context):
         return None
-    return f"{images} images; {bounds[0]} to {bounds[1]} good ones give the best {context.preset.subject}"
+    only = ", and 8 to 15 work only if all are very much in the style" if _is_few_style(images, context) else ""
+    return f"{images} images; {sound.low} to {sound.high} {sound.of} serve best{only}"
+
+
+def _is_few_style(images: int, context: Context) -> bool:
+    return context.preset.subject == "style" and FEW_STYLE[0] <= images <= FEW_STYLE[1]
+
+
+def style_diluted(plan: Plan, context: Context) -> str | None:
+    images = plan.data.images.value
+    if context.preset.subject != "style" or images <= DILUTED_FROM:
+        return None
+    return f"{images} images dilute a style"
 
 
 def steps_per_image(plan: Plan, context: Context) -> str | None:
@@ -53,68 +87,61 @@ def steps_per_image(plan: Plan, context: Context) -> str | None:
     return f"{seen:.1f} steps per image; {sound[0]:g} to {sound[1]:g} is the sound range"
 
 
-def reg_recommended(plan: Plan, context: Context) -> str | None:
-    if context.preset.reg_images != "recommended" or plan.data.reg_images.value:
+def style_strength(plan: Plan, context: Context) -> str | None:
+    network = plan.network
+    if context.preset.subject != "style" or network.kind.value != "lora" or network.rank.value > 16:
         return None
-    return f"preset {context.preset.name} is better with regularization images, and there are none"
+    return (
+        "if the style comes out weak: rank 32 or a learning rate of 4e-4; if too strong: use it at 0.5 to 0.7; "
+        "compare the checkpoints at about 30, 60 and 100 % of the run"
+    )
 
 
-def family_unverified(_plan: Plan, context: Context) -> str | None:
-    if context.family.verified:
+def fp16_overflows(plan: Plan, _context: Context) -> str | None:
+    if plan.precision.mixed.value != "fp16" or not plan.precision.full.value:
         return None
-    return f"{context.family.title} is rendered and checked against the engine's options, but not yet seen to train"
+    return "weights and gradients in fp16 overflow easily"
+
+
+def shuffled_trigger(plan: Plan, _context: Context) -> str | None:
+    captions = plan.captions
+    if not captions.shuffle.value or captions.keep_tokens.value or not plan.trigger.value:
+        return None
+    return "captions are shuffled and captions.keep_tokens is 0, so the trigger moves too"
+
+
+def faces_mirrored(plan: Plan, context: Context) -> str | None:
+    if context.preset.subject != "identity" or not plan.augment.flip.value:
+        return None
+    return "mirrored pictures teach a face that is more symmetric than it is"
 
 
 WARNING, INFO = Severity.WARNING, Severity.INFO
+PRESETS = "docs/presets.md"
+RANK, DATASET = "network.rank", "dataset"
+SMALL = "--set network.rank=16; 32 and more are for clothing, exact poses or 100+ diverse images"
+ADD = "add or curate images; the dataset decides more than the optimizer"
+ALPHA = "alpha equal to the rank, or half of it"
 
 ADVICE: tuple[Rule, ...] = (
+    Rule("identity-rank", WARNING, RANK, PRESETS, "obeys", identity_rank, SMALL),
     Rule(
-        "identity-rank",
+        "identity-repeats", WARNING, "schedule.repeats", PRESETS, "obeys", identity_repeats, "--set schedule.repeats=2"
+    ),
+    Rule("alpha-rank", WARNING, "network.alpha", PRESETS, "obeys", alpha_ratio, ALPHA),
+    Rule("image-count", WARNING, DATASET, PRESETS, "obeys", image_count, ADD),
+    Rule("style-diluted", WARNING, DATASET, PRESETS, "obeys", style_diluted, "curate to the 30 to 50 best"),
+    Rule("steps-per-image", WARNING, "schedule.steps", PRESETS, "obeys", steps_per_image, "--set schedule.steps=N"),
+    Rule("style-strength", INFO, RANK, PRESETS, "", style_strength),
+    Rule("fp16-overflow", WARNING, "precision.mixed", PRESETS, "obeys", fp16_overflows, "--set precision.mixed=bf16"),
+    Rule(
+        "trigger-shuffled",
         WARNING,
-        "network.rank",
-        "presets.md",
-        identity_rank,
-        "--set network.rank=16; 32 and more are for clothing, exact poses or 100+ diverse images",
+        "captions.shuffle",
+        "tu, process_caption",
+        "obeys",
+        shuffled_trigger,
+        "--set captions.keep_tokens=1",
     ),
-    Rule(
-        "identity-repeats",
-        WARNING,
-        "schedule.repeats",
-        "presets.md",
-        identity_repeats,
-        "--set schedule.repeats=2",
-    ),
-    Rule(
-        "alpha-rank",
-        WARNING,
-        "network.alpha",
-        "presets.md",
-        alpha_ratio,
-        "alpha equal to the rank, or half of it",
-    ),
-    Rule(
-        "image-count",
-        WARNING,
-        "dataset",
-        "presets.md",
-        image_count,
-        "add or curate images; the dataset decides more than the optimizer",
-    ),
-    Rule("steps-per-image", WARNING, "schedule.steps", "presets.md", steps_per_image, "--set schedule.steps=N"),
-    Rule(
-        "reg-recommended",
-        INFO,
-        "reg",
-        "presets.md",
-        reg_recommended,
-        "--reg DIR with 20 to 50 pictures of the class",
-    ),
-    Rule(
-        "family-unverified",
-        WARNING,
-        "family",
-        "docs/LOG.md",
-        family_unverified,
-        "try it with few steps first",
-    ),
+    Rule("face-mirrored", WARNING, "augment.flip", PRESETS, "obeys", faces_mirrored, "--set augment.flip=false"),
 )

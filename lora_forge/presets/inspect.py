@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from lora_forge.errors import PresetError
 from lora_forge.findings import Finding, Severity
 from lora_forge.presets.loader import load_preset_layers, preset_folders
 from lora_forge.presets.merge import merge_layers
-from lora_forge.settings import Value
+from lora_forge.settings import Origin, Value
+
+SizedKeys = Callable[[str], Collection[str]]
+"""A policy's name → the preset keys that it decides."""
 
 
-def describe_preset(name_or_path: str, cwd: Path) -> tuple[dict[str, dict[str, Value]], tuple[Finding, ...], int]:
+def describe_preset(
+    name_or_path: str, cwd: Path, sized_keys: SizedKeys
+) -> tuple[dict[str, dict[str, Value]], tuple[Finding, ...], int]:
     """The written keys, everything wrong with them, and the exit code that comes to.
+
+    A value that lies below the layer of the policy that sizes it has no effect;
+    it is told as ``overruled_by`` (docs/adr/0002-policy-layer.md).
 
     Raises:
         PresetError: there is no such preset.
@@ -20,9 +29,22 @@ def describe_preset(name_or_path: str, cwd: Path) -> tuple[dict[str, dict[str, V
     layers, problems = load_preset_layers(name_or_path, folders=preset_folders(cwd), cwd=cwd)
     _, origins, mistakes = merge_layers(layers)
     findings = (*problems, *mistakes)
-    content = {
-        key: {"value": o.written.value, "where": o.written.where, "why": o.written.why}
-        for key, o in sorted(origins.items())
-    }
+    overruled = _overruled(origins, sized_keys)
+    content = {key: _described(key, origin, overruled) for key, origin in sorted(origins.items())}
     broken = any(finding.severity is Severity.ERROR for finding in findings)
     return content, findings, PresetError.exit_code if broken else 0
+
+
+def _described(key: str, origin: Origin, overruled: Mapping[str, str]) -> dict[str, Value]:
+    written = origin.written
+    described: dict[str, Value] = {"value": written.value, "where": written.where, "why": written.why}
+    return {**described, "overruled_by": overruled[key]} if key in overruled else described
+
+
+def _overruled(origins: Mapping[str, Origin], sized_keys: SizedKeys) -> dict[str, str]:
+    policy = origins.get("policy")
+    if policy is None:
+        return {}
+    name = str(policy.written.value)
+    sized = [key for key in sized_keys(name) if key in origins]
+    return {key: f"policy {name}" for key in sized if origins[key].layer < policy.layer}

@@ -58,6 +58,20 @@ def load_preset_layers(name_or_path: str, *, folders: Sequence[Path], cwd: Path)
     return _Chain(folders, cwd).load(_locate(name_or_path, folders=folders, base=cwd))
 
 
+def find_preset(name_or_path: str, *, folders: Sequence[Path], cwd: Path) -> Path:
+    """The file of a preset.
+
+    Raises:
+        PresetError: where there is no such preset.
+    """
+    return _locate(name_or_path, folders=folders, base=cwd)
+
+
+def is_name(text: str) -> bool:
+    """Whether a preset can be called this: no separator, so no name leaves its folder."""
+    return bool(_NAME.match(text))
+
+
 def list_presets(folders: Sequence[Path]) -> list[PresetEntry]:
     """Every preset that a name can reach, sorted; of two with one name only the first found."""
     entries: dict[str, PresetEntry] = {}

@@ -21,12 +21,36 @@ if TYPE_CHECKING:
 
 TRUST_FLAG = "--trust-code"
 BUILT_IN_OPTIMIZERS = frozenset(
-    "adafactor adamw adamw8bit adamwschedulefree dadaptadagrad dadaptadam dadaptadampreprint dadaptadan dadaptadanip "
-    "dadaptation dadaptlion dadaptsgd lion lion8bit pagedadamw pagedadamw32bit pagedadamw8bit pagedlion8bit prodigy "
-    "radamschedulefree sgdnesterov sgdnesterov8bit sgdschedulefree".split()
+    [
+        "adafactor",
+        "adamw",
+        "adamw8bit",
+        "adamwschedulefree",
+        "dadaptadagrad",
+        "dadaptadam",
+        "dadaptadampreprint",
+        "dadaptadan",
+        "dadaptadanip",
+        "dadaptation",
+        "dadaptlion",
+        "dadaptsgd",
+        "lion",
+        "lion8bit",
+        "pagedadamw",
+        "pagedadamw32bit",
+        "pagedadamw8bit",
+        "pagedlion8bit",
+        "prodigy",
+        "radamschedulefree",
+        "sgdnesterov",
+        "sgdnesterov8bit",
+        "sgdschedulefree",
+    ]
 )
 """What ``get_optimizer`` compares in lower case."""
-TORCH_OPTIMIZERS = frozenset("ASGD Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop Rprop SGD".split())
+TORCH_OPTIMIZERS = frozenset(
+    ["ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
+)
 """Classes of torch.optim that train a LoRA; the engine takes them by their exact spelling."""
 CODE_OPTIONS = frozenset({"dataset_class", "lr_scheduler_type", "network_module", "optimizer_type"})
 """Engine options whose value names a module that the engine imports."""

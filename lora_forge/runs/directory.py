@@ -64,9 +64,14 @@ class RunDir:
         return self.path / "output"
 
     @property
-    def samples(self) -> Path:
+    def engine_samples(self) -> Path:
         """Where the engine puts its samples: it knows no other place than ``sample`` in its output folder."""
         return self.output / "sample"
+
+    @property
+    def samples(self) -> Path:
+        """Where they lie in the end, under names a person understands."""
+        return self.path / "samples"
 
     def lora(self, name: str) -> Path:
         return self.output / f"{name}.safetensors"

@@ -186,8 +186,8 @@ def test_the_trainer_dies_with_a_killed_forge(forge: Callable[..., Forge], launc
     trainer = started.pids()[0]
     started.process.kill()
     started._wait_until(lambda: not lives(trainer))
-    helpers = {process.pid for process in family} - set(started.pids())
-    started._wait_until(lambda: not any(lives(pid) for pid in helpers))
+    others = {process.pid for process in family} - set(started.pids())
+    started._wait_until(lambda: not any(lives(pid) for pid in others))
 
 
 def test_the_trainer_dies_with_its_launcher(forge: Callable[..., Forge]) -> None:

@@ -1,0 +1,68 @@
+"""Whether a model file can stand in its place as it is: the right weights, whole, in a form the engine loads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lora_forge.families.family import ModelFile
+    from lora_forge.models.facts import ModelFacts
+    from lora_forge.models.header import Header
+
+LOADABLE_FP8 = "F8_E4M3"
+"""The engine refuses the other fp8 types (flux_train_network.py, load_target_model)."""
+_FLUX_LATENT_WIDTH = 64
+_ODD_VARIANTS = {
+    "refiner": "is SDXL's refiner, which makes no picture by itself",
+    "inpainting": "is an inpainting model, whose first layer reads a mask too",
+    "full": "holds T5's decoder too, which the engine does not load",
+}
+
+
+def holds(file: ModelFile, facts: ModelFacts) -> bool:
+    """Whether these are the weights that the place wants."""
+    return (facts.family or facts.role) in file.holds
+
+
+def why_unusable(facts: ModelFacts) -> str | None:
+    """Why the engine would refuse or misread the file's numbers, or None."""
+    if facts.role == "unknown":
+        return "is no model that forge knows"
+    if facts.is_fp8 and not facts.dtype.startswith(LOADABLE_FP8):
+        return f"is stored as {facts.dtype}; the engine loads {LOADABLE_FP8} alone"
+    if facts.quantization:
+        return f"is packed as {facts.quantization}, which the engine would misread"
+    return None
+
+
+def why_unchosen(facts: ModelFacts, header: Header | None) -> str | None:
+    """Why forge would not pick the file by itself, though a person may; None where it would.
+
+    ``header`` is None for a Diffusers folder, which is whole by its own index.
+    """
+    unusable = why_unusable(facts)
+    if unusable or header is None:
+        return unusable
+    if facts.variant in _ODD_VARIANTS:
+        return _ODD_VARIANTS[facts.variant]
+    if facts.role == "ae" and facts.layout == "diffusers":
+        return "has the Diffusers layout, which the engine's FLUX autoencoder does not read"
+    width = header.tensors.get("img_in.weight")
+    if facts.family == "flux" and width and width.shape[-1] != _FLUX_LATENT_WIDTH:
+        return "is an editing variant of FLUX (Fill, Canny, Depth), which reads more than noise"
+    if _is_unet_alone(facts, header):
+        return "is a UNet alone; the checkpoint needs its text encoder and autoencoder"
+    return None
+
+
+def _is_unet_alone(facts: ModelFacts, header: Header) -> bool:
+    unet = any(
+        name.endswith(("input_blocks.0.0.weight", "down_blocks.0.resnets.0.conv1.weight")) for name in header.tensors
+    )
+    parts = ("cond_stage_model.", "conditioner.")
+    has_text = any(name.startswith(parts) for name in header.tensors)
+    return facts.role == "base" and unet and not (has_text and _has_autoencoder(header))
+
+
+def _has_autoencoder(header: Header) -> bool:
+    return any(name.startswith("first_stage_model.") for name in header.tensors)

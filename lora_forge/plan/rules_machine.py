@@ -1,0 +1,146 @@
+"""Whether the card, the count of cards, the processor and the disk are up to the plan."""
+
+from __future__ import annotations
+
+from lora_forge.families.family import Lever
+from lora_forge.findings import Severity
+from lora_forge.plan.choices import BY_A_PERSON
+from lora_forge.plan.levers import card_class
+from lora_forge.plan.model import Plan
+from lora_forge.plan.rules import Context, Rule
+
+GIB = 2**30
+SMALL_CARD_GIB = 10
+FLUX_BATCH_24_GIB = 2
+"""The engine's FLUX guide, for 24 GB with an fp8 base."""
+
+LATENT_BYTES_PER_PIXEL = {"flux": 1.0, "chroma": 1.0}
+"""16 channels of fp32 on an eighth of each side; SD families have 4 channels, a quarter of that."""
+
+CAPTION_BYTES = {"flux": 512 * 4096 * 4, "chroma": 512 * 4096 * 4}
+SMALL_CAPTION_BYTES = 2 * 77 * 2048 * 4
+
+
+def for_another_machine(plan: Plan, context: Context) -> bool:
+    """A card was named and none is here: the plan is made for elsewhere."""
+    return not context.machine.gpus and plan.vram_gib.source in BY_A_PERSON
+
+
+def _on_cpu(plan: Plan, context: Context) -> bool:
+    return not context.machine.gpus and not for_another_machine(plan, context)
+
+
+def too_many_gpus(plan: Plan, context: Context) -> str | None:
+    asked, there = plan.gpus.value, len(context.machine.gpus)
+    if not there or asked <= there:
+        return None
+    return f"{asked} GPUs are asked for, and this machine has {there}"
+
+
+def cpu_processes(plan: Plan, context: Context) -> str | None:
+    if plan.gpus.value == 1 or not _on_cpu(plan, context):
+        return None
+    return f"{plan.gpus.value} processes on the CPU: the engine cannot share a frozen model among them there"
+
+
+def cpu_offload(plan: Plan, context: Context) -> str | None:
+    asked = plan.engine_options.value.get("cpu_offload_checkpointing")
+    if not asked or not _on_cpu(plan, context) or context.family.max_blocks_to_swap is None:
+        return None
+    return "cpu_offload_checkpointing moves checkpoints back to a card, and there is none"
+
+
+def cpu_fp16(plan: Plan, context: Context) -> str | None:
+    if plan.precision.mixed.value != "fp16" or not _on_cpu(plan, context):
+        return None
+    return "mixed precision fp16 needs a GPU"
+
+
+def flux_batch(plan: Plan, context: Context) -> str | None:
+    batch, vram = plan.schedule.batch_size.value, plan.vram_gib.value
+    if context.family.max_blocks_to_swap is None or vram is None or not 16 < vram < 32 or batch <= FLUX_BATCH_24_GIB:
+        return None
+    return f"batches of {batch} on {vram:g} GB; the engine's guide gives {FLUX_BATCH_24_GIB} for 24 GB with an fp8 base"
+
+
+def _gives_less(value: object, lever: Lever) -> bool:
+    """Whether a written value leaves more in memory than the lever would."""
+    if isinstance(lever.value, bool):
+        return value is not lever.value
+    number = value if isinstance(value, int) and not isinstance(value, bool) else 0
+    return number > lever.value if lever.cap else number < lever.value
+
+
+def levers_overruled(plan: Plan, context: Context) -> str | None:
+    overruled = []
+    for key, lever in context.choices.levers.items():
+        decided = context.choices.of(key)
+        if decided.source in BY_A_PERSON and _gives_less(decided.value, lever):
+            overruled.append(f"{key} = {decided.value} where the table says {lever.value}")
+    return f"on {plan.vram_gib.value:g} GB {'; '.join(overruled)}: it may not fit" if overruled else None
+
+
+def flux_t5(plan: Plan, context: Context) -> str | None:
+    vram, t5 = plan.vram_gib.value, context.models.get("t5xxl")
+    if vram is None or card_class(vram) != 8 or t5 is None or t5.is_fp8 or context.family.max_blocks_to_swap is None:
+        return None
+    return f"{t5.path.name} is stored as {t5.dtype}; on {vram:g} GB the engine's guide asks for an fp8 T5"
+
+
+def small_card_augments(plan: Plan, _context: Context) -> str | None:
+    augment, vram = plan.augment, plan.vram_gib.value
+    active = [f"augment.{name}" for name in ("color", "random_crop") if getattr(augment, name).value]
+    if vram is None or vram >= SMALL_CARD_GIB or not active:
+        return None
+    return f"{' and '.join(active)} keep the autoencoder on a card of {vram:g} GB, since latents cannot be cached"
+
+
+def no_fp8_small_card(plan: Plan, context: Context) -> str | None:
+    vram = plan.vram_gib.value
+    if context.family.max_blocks_to_swap is None or plan.precision.fp8_base.value or vram is None or vram > 24.5:
+        return None
+    return f"{context.family.title} in 16 bits takes 24 GB alone; the card has {vram:g} GB"
+
+
+def disk_space(plan: Plan, context: Context) -> str | None:
+    free, needed = context.machine.disk_free_gib, bytes_on_disk(plan, context) / GIB
+    if free is None or needed <= free:
+        return None
+    return f"checkpoints and caches take about {needed:.1f} GiB, and {free:.1f} GiB are free"
+
+
+def bytes_on_disk(plan: Plan, context: Context) -> float:
+    """All checkpoints, and both caches where they are kept on disk."""
+    out, memory = plan.outputs, plan.memory
+    files = len(out.checkpoints.value) * (out.lora_bytes.value + out.header_bytes.value)
+    if not memory.cache_to_disk.value:
+        return files
+    pictures, name = plan.data.images.value + plan.data.reg_images.value, context.family.name
+    turns = 2 if plan.augment.flip.value else 1
+    latents = plan.data.resolution.value**2 * LATENT_BYTES_PER_PIXEL.get(name, 0.25) * turns
+    captions = CAPTION_BYTES.get(name, SMALL_CAPTION_BYTES)
+    cached = latents * memory.cache_latents.value + captions * memory.cache_text_encoder_outputs.value
+    return files + pictures * cached
+
+
+ERROR, WARNING = Severity.ERROR, Severity.WARNING
+GUIDE = "docs/flux_train_network.md"
+OPTIONS, BATCH = "engine.options", "schedule.batch_size"
+NO_AUGMENT = "--set augment.color=false --set augment.random_crop=false"
+FEWER = "--set schedule.checkpoint_every=N, or --runs DIR on another disk"
+ALLOW = "leave it to forge, or name a larger card with --vram"
+
+MACHINE_RULES: tuple[Rule, ...] = (
+    Rule("gpu-count", ERROR, "gpus", "the machine", "refuses", too_many_gpus, "--gpus with what is there"),
+    Rule("cpu-processes", ERROR, "gpus", "tn, accelerator.prepare", "fails", cpu_processes, "--gpus 1"),
+    Rule("cpu-offload", ERROR, OPTIONS, "flux_models:487", "fails", cpu_offload, "leave it out"),
+    Rule("cpu-fp16", ERROR, "precision.mixed", "accelerate", "refuses", cpu_fp16, "--set precision.mixed=bf16"),
+    Rule("batch-card", WARNING, BATCH, GUIDE, "obeys", flux_batch, "--set schedule.batch_size=2"),
+    Rule("lever-overruled", WARNING, "memory", "docs/presets.md", "obeys", levers_overruled, ALLOW),
+    Rule("t5-fp8", WARNING, "models.t5xxl", GUIDE, "obeys", flux_t5, "--t5xxl with the e4m3fn file"),
+    Rule("augment-small-card", WARNING, "augment", "docs/presets.md", "obeys", small_card_augments, NO_AUGMENT),
+    Rule(
+        "no-fp8-card", WARNING, "precision.fp8_base", GUIDE, "obeys", no_fp8_small_card, "--set precision.fp8_base=true"
+    ),
+    Rule("disk-space", ERROR, "runs", "arithmetic", "fails", disk_space, FEWER),
+)

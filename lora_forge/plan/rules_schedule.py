@@ -1,0 +1,124 @@
+"""Steps, warm-up and scheduler."""
+
+from __future__ import annotations
+
+from lora_forge.findings import Severity
+from lora_forge.plan.model import Plan
+from lora_forge.plan.optimizers import is_schedule_free
+from lora_forge.plan.rules import Context, Rule
+
+USABLE_SCHEDULERS = (
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+    "cosine_with_min_lr",
+    "warmup_stable_decay",
+)
+"""Those that run at the pin; the others named by the engine fail or need arguments of their own."""
+
+MUCH_WARMUP = 0.5
+
+
+def scheduler_known(plan: Plan, _context: Context) -> str | None:
+    name = plan.optimizer.scheduler.value
+    return None if name in USABLE_SCHEDULERS else f"scheduler {name!r} does not run at the engine's pin"
+
+
+def scheduler_ratio_missing(plan: Plan, _context: Context) -> str | None:
+    options = plan.engine_options.value
+    if plan.optimizer.scheduler.value != "cosine_with_min_lr" or options.get("lr_scheduler_min_lr_ratio") is not None:
+        return None
+    return "scheduler cosine_with_min_lr needs to know how low the rate may fall, and nothing says it"
+
+
+def scheduler_replaced(plan: Plan, _context: Context) -> str | None:
+    name = plan.engine_options.value.get("lr_scheduler_type")
+    if not name:
+        return None
+    return f"lr_scheduler_type {name} replaces scheduler {plan.optimizer.scheduler.value}"
+
+
+def replaced_scheduler_warmup(plan: Plan, _context: Context) -> str | None:
+    warmup = plan.schedule.warmup_steps.value
+    if not plan.engine_options.value.get("lr_scheduler_type") or not warmup:
+        return None
+    return f"a scheduler of one's own takes no warm-up, and warmup_steps is {warmup}"
+
+
+def constant_with_warmup_steps(plan: Plan, _context: Context) -> str | None:
+    warmup = plan.schedule.warmup_steps.value
+    if plan.optimizer.scheduler.value != "constant" or not warmup or is_schedule_free(plan.optimizer.name.value):
+        return None
+    return f"scheduler constant takes no warm-up, and warmup_steps is {warmup}"
+
+
+def warmup_outlasts_run(plan: Plan, _context: Context) -> str | None:
+    warmup, steps = plan.schedule.warmup_steps.value, plan.schedule.steps.value
+    if warmup < steps:
+        return None
+    rate = plan.optimizer.learning_rate.value
+    return f"warm-up takes {warmup} of {steps} steps: the learning rate never reaches {rate:g}"
+
+
+def warmup_long(plan: Plan, _context: Context) -> str | None:
+    warmup, steps = plan.schedule.warmup_steps.value, plan.schedule.steps.value
+    if not steps * MUCH_WARMUP < warmup < steps:
+        return None
+    return f"warm-up takes {warmup} of {steps} steps, more than half of the run"
+
+
+def warmup_never_moves(plan: Plan, _context: Context) -> str | None:
+    if plan.schedule.steps.value == 1 and plan.schedule.warmup_steps.value:
+        return "the first warm-up step has learning rate 0, so one step would change nothing"
+    return None
+
+
+def unseen_images(plan: Plan, _context: Context) -> str | None:
+    steps, epoch = plan.schedule.steps.value, plan.schedule.steps_per_epoch.value
+    if steps >= epoch:
+        return None
+    return f"{steps} steps end within the first epoch of {epoch}: some images are never seen"
+
+
+def epochs_overruled(plan: Plan, context: Context) -> str | None:
+    if not context.choices.is_written("schedule.epochs"):
+        return None
+    asked, given = context.choices.value("schedule.epochs"), plan.schedule.epochs.value
+    if asked == given:
+        return None
+    return f"schedule.epochs = {asked} gives way to {plan.schedule.steps.value:,} steps, which are {given} epochs"
+
+
+def checkpoints_none(plan: Plan, _context: Context) -> str | None:
+    every, steps = plan.schedule.checkpoint_every.value, plan.schedule.steps.value
+    if every < steps:
+        return None
+    return f"a checkpoint every {every} of {steps} steps means none before the end, and no pictures to compare"
+
+
+ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
+GSF = "tu:5198 get_scheduler_fix"
+SCHEDULER, WARMUP, STEPS = "optimizer.scheduler", "schedule.warmup_steps", "schedule.steps"
+ONE_OF = "one of " + ", ".join(USABLE_SCHEDULERS)
+RATIO = "--set 'engine.options={lr_scheduler_min_lr_ratio: 0.1}'"
+WITH_WARMUP = "--set optimizer.scheduler=constant_with_warmup"
+NO_WARMUP = "--set schedule.warmup_steps=0"
+LESS_WARMUP = "--set schedule.warmup_steps=0, or more steps"
+
+SCHEDULE_RULES: tuple[Rule, ...] = (
+    Rule("scheduler-unknown", ERROR, SCHEDULER, GSF, "refuses", scheduler_known, ONE_OF),
+    Rule("scheduler-min-rate", ERROR, SCHEDULER, GSF, "refuses", scheduler_ratio_missing, RATIO),
+    Rule("scheduler-replaced", WARNING, "engine.options", GSF, "obeys", scheduler_replaced, "leave one of them out"),
+    Rule("scheduler-own-warmup", ERROR, WARMUP, GSF, "refuses", replaced_scheduler_warmup, NO_WARMUP),
+    Rule("constant-warmup", ERROR, WARMUP, GSF, "refuses", constant_with_warmup_steps, WITH_WARMUP),
+    Rule("warmup-outlasts-run", WARNING, WARMUP, "arithmetic", "obeys", warmup_outlasts_run, LESS_WARMUP),
+    Rule("warmup-long", WARNING, WARMUP, "arithmetic", "obeys", warmup_long, LESS_WARMUP),
+    Rule("warmup-only", ERROR, STEPS, "tn, the training loop", "obeys", warmup_never_moves, "at least 2 steps"),
+    Rule("unseen-images", WARNING, STEPS, "arithmetic", "obeys", unseen_images, "more steps, or fewer repeats"),
+    Rule("epochs-overruled", WARNING, "schedule.epochs", "the plan", "", epochs_overruled, "leave out schedule.steps"),
+    Rule("no-checkpoints", INFO, "schedule.checkpoint_every", "arithmetic", "obeys", checkpoints_none),
+)

@@ -1,0 +1,42 @@
+"""Sampled pictures under names a person understands: step, prompt, seed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from lora_forge.runs.directory import RunDir
+
+SLUG_CHARS = 48
+
+# train_util.py and flux_train_utils.py, sample_image_inference: name_STEP_INDEX_TIMESTAMP[_SEED].png
+ENGINE_NAME = re.compile(r"_(?P<step>\d{6})_(?P<index>\d{2})_(?P<time>\d{14})(?:_(?P<seed>\d+))?\.png\Z")
+
+
+def name_samples(run: RunDir, prompts: Sequence[str]) -> tuple[Path, ...]:
+    """Move what the engine sampled into ``samples/``; what does not look like its work stays where it is.
+
+    Called once the engine has ended, however it ended.
+    """
+    moved = []
+    for picture in sorted(run.engine_samples.glob("*.png")):
+        match = ENGINE_NAME.search(picture.name)
+        if match is None:
+            continue
+        run.samples.mkdir(exist_ok=True)
+        target = run.samples / sample_name(int(match["step"]), int(match["index"]), prompts, match["seed"])
+        picture.replace(target)
+        moved.append(target)
+    return tuple(moved)
+
+
+def sample_name(step: int, index: int, prompts: Sequence[str], seed: str | None) -> str:
+    """Name one picture so that a folder sorts by prompt, then by step: a prompt's pictures are compared.
+
+    >>> sample_name(500, 1, ["a cat", "zvk, on a beach at sunset"], "42")
+    'prompt2-zvk_on_a_beach_at_sunset-step000500-seed42.png'
+    """
+    words = re.sub(r"[^A-Za-z0-9]+", "_", prompts[index] if index < len(prompts) else "").strip("_")
+    ending = f"-seed{seed}" if seed else ""
+    return f"prompt{index + 1}-{words[:SLUG_CHARS] or 'picture'}-step{step:06d}{ending}.png"

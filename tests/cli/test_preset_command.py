@@ -1,0 +1,119 @@
+"""``forge preset`` as a script or a person calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from lora_forge.cli.app import app
+
+Draw = Any
+SHIPPED = ("adaptive", "face-loha", "fast-iteration", "high-fidelity", "identity", "style", "style-lokr")
+
+
+def forge(*arguments: str) -> tuple[int, dict[str, Any]]:
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert result.stdout, result.stderr
+    return result.exit_code, json.loads(result.stdout)
+
+
+def values(tree: Any) -> Any:
+    """A plan's values alone: a copy is written elsewhere and may have other words for it."""
+    if isinstance(tree, dict) and "source" in tree:
+        return tree["value"]
+    return {key: values(branch) for key, branch in tree.items()}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_copy_is_valid_and_gives_the_same_plan(name: str, draw_dataset: Draw, in_folder: Path) -> None:
+    arguments = ("plan", "-d", str(draw_dataset()), "--family", "sdxl", "--preset", name)
+    before = values(forge(*arguments)[1]["data"]["plan"])
+    code, answer = forge("preset", "cp", name)
+    assert (code, answer["data"]["path"]) == (0, str(in_folder / "presets" / f"{name}.yaml"))
+    assert forge("preset", "validate", name)[0] == 0
+    assert values(forge(*arguments)[1]["data"]["plan"]) == before
+
+
+def test_a_copy_keeps_every_comment_below_the_schema_line(in_folder: Path) -> None:
+    from lora_forge.presets.loader import shipped_folder
+
+    forge("preset", "cp", "identity", "mine")
+    first, _, rest = (in_folder / "presets" / "mine.yaml").read_text().partition("\n")
+    assert first == "# yaml-language-server: $schema=./preset.schema.json"
+    assert rest == (shipped_folder() / "identity.yaml").read_text()
+    schema = json.loads((in_folder / "presets" / "preset.schema.json").read_text())
+    assert "extends" in schema["properties"]
+
+
+@pytest.mark.parametrize("taken", ["identity.yaml", "identity.yml"])
+def test_a_copy_never_overwrites(taken: str, in_folder: Path) -> None:
+    presets = in_folder / "presets"
+    presets.mkdir()
+    (presets / taken).write_text("extends: style\n")
+    code, answer = forge("preset", "cp", "identity", "identity")
+    assert (code, answer["error"]["code"]) == (3, "invalid-preset")
+    assert (presets / taken).read_text() == "extends: style\n"
+    assert [path.name for path in presets.iterdir()] == [taken]
+
+
+def test_a_foreign_schema_file_stays_and_an_older_one_of_ours_is_renewed(in_folder: Path) -> None:
+    schema = in_folder / "presets" / "preset.schema.json"
+    schema.parent.mkdir()
+    schema.write_text('{"title": "mine"}')
+    _, answer = forge("preset", "cp", "style")
+    assert [finding["code"] for finding in answer["findings"]] == ["schema-kept"]
+    assert schema.read_text() == '{"title": "mine"}'
+    schema.write_text('{"$comment": "written by forge 0.0.1"}')
+    _, answer = forge("preset", "cp", "identity")
+    assert answer["findings"] == []
+    assert "properties" in json.loads(schema.read_text())
+
+
+def test_a_copy_elsewhere_still_reaches_the_file_it_extends(in_folder: Path) -> None:
+    presets = in_folder / "presets"
+    presets.mkdir()
+    (presets / "base.yaml").write_text("extends: identity\nseed: 7\n")
+    (presets / "mine.yaml").write_text("# top\nextends: ./base.yaml  # ours\nnetwork: {rank: 9}\n")
+    code, answer = forge("preset", "cp", "mine", "deep/er/copy.yaml")
+    assert code == 0, answer
+    assert "extends: ../../presets/base.yaml  # ours" in (in_folder / "deep" / "er" / "copy.yaml").read_text()
+    _, shown = forge("preset", "show", "deep/er/copy.yaml")
+    assert (shown["data"]["seed"]["value"], shown["data"]["network.rank"]["value"]) == (7, 9)
+
+
+@pytest.mark.parametrize(("dest", "said"), [("../x", ".yaml"), ("Bad Name", "name"), ("x.txt/", ".yaml")])
+def test_a_copy_cannot_be_called_anything(dest: str, said: str, in_folder: Path) -> None:
+    code, answer = forge("preset", "cp", "identity", dest)
+    assert code == 3
+    assert said in answer["error"]["message"]
+    assert list(in_folder.iterdir()) == []
+
+
+def test_a_broken_preset_is_not_copied(in_folder: Path) -> None:
+    (in_folder / "broken.yaml").write_text("a: 1\na: 2\n")
+    code, answer = forge("preset", "cp", "broken.yaml", "mine")
+    assert (code, answer["findings"][0]["code"]) == (3, "yaml-duplicate-key")
+    assert not (in_folder / "presets").exists()
+
+
+def test_show_says_what_the_policy_overrules(in_folder: Path) -> None:
+    _, answer = forge("preset", "show", "identity")
+    overruled = {key for key, leaf in answer["data"].items() if "overruled_by" in leaf}
+    assert overruled == {"network.rank", "network.alpha", "schedule.repeats", "schedule.steps"}
+    assert answer["data"]["network.rank"]["overruled_by"] == "policy identity"
+    text = CliRunner().invoke(app, ["preset", "show", "identity"]).stdout
+    line = next(line for line in text.splitlines() if line.startswith("network.rank "))
+    assert "by policy identity (32 in fast-iteration.yaml:" in line
+    assert line.endswith("is overruled)")
+
+
+def test_show_leaves_alone_what_stands_in_the_policys_own_layer(in_folder: Path) -> None:
+    (in_folder / "mine.yaml").write_text("extends: fast-iteration\npolicy: identity\nnetwork: {rank: 24}\n")
+    _, answer = forge("preset", "show", "mine.yaml")
+    assert "overruled_by" not in answer["data"]["network.rank"]
+    assert answer["data"]["network.alpha"]["overruled_by"] == "policy identity"
+    assert not any("overruled_by" in leaf for leaf in forge("preset", "show", "fast-iteration")[1]["data"].values())

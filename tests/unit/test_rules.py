@@ -1,0 +1,79 @@
+"""The rule table: every row breaks on its own wrong plan, and is silent on a right one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rule_cases import BREAKS, KEEPS, Case, as_asked, family_of, options, plan_case
+
+from lora_forge.engine.render import RunFiles, SubsetFolder, train_options
+from lora_forge.plan.memory import most_swapped
+from lora_forge.plan.rules import all_rules
+
+IGNORED = {"no-effect", "option-no-effect", "argument-no-effect"}
+"""Found by the tables of ``plan/ignored.py``, not by a row of their own."""
+
+
+def codes(case: Case) -> set[str]:
+    return {finding.code for finding in plan_case(case).findings}
+
+
+@pytest.mark.parametrize("code", BREAKS)
+def test_each_rule_speaks_on_the_plan_that_breaks_it(code: str) -> None:
+    found = [finding for finding in plan_case(BREAKS[code]).findings if finding.code == code]
+    assert len(found) >= 1
+    assert found[0].message and not found[0].message.endswith(".")
+
+
+@pytest.mark.parametrize("code", BREAKS)
+def test_each_rule_is_silent_on_a_plan_that_keeps_it(code: str) -> None:
+    assert code not in codes(KEEPS.get(code, Case()))
+
+
+def test_every_rule_has_a_plan_that_breaks_it() -> None:
+    assert {rule.code for rule in all_rules()} | IGNORED == set(BREAKS)
+
+
+def test_no_code_names_two_rules() -> None:
+    assert [code for code, count in Counter(rule.code for rule in all_rules()).items() if count > 1] == []
+
+
+def test_every_error_says_what_to_try() -> None:
+    assert [rule.code for rule in all_rules() if rule.severity == "error" and not rule.hint] == []
+
+
+@pytest.mark.parametrize(
+    ("family", "sent"),
+    [("flux", options(max_timestep=900, metadata_usage_hint="x")), ("sdxl", options(fused_backward_pass=True))],
+)
+def test_what_has_no_effect_is_said_and_not_sent(family: str, sent: dict[str, object]) -> None:
+    case = Case(sent, family=family)  # type: ignore[arg-type]
+    assert "option-no-effect" in codes(case)
+    rendered = rendered_options(case)
+    asked, _ = as_asked(case, Path("/run"))
+    for key in sent["engine.options"]:  # type: ignore[attr-defined]
+        assert key in asked and key not in rendered
+
+
+def test_an_argument_that_no_module_reads_is_not_sent() -> None:
+    case = Case({"network.args": {"rank_dropout": 0.1, "nonsense": 1}})
+    assert rendered_options(case)["network_args"] == ["rank_dropout=0.1"]
+
+
+def test_a_tuple_written_as_text_reaches_the_optimizer_as_a_tuple() -> None:
+    case = Case({"optimizer.name": "AdamW", "optimizer.args": {"betas": "(0.9, 0.99)", "fused": True}})
+    assert rendered_options(case)["optimizer_args"] == ["betas=(0.9, 0.99)", "fused=True"]
+
+
+@pytest.mark.parametrize(("double", "single", "most"), [(19, 38, 35), (5, 8, 6), (1, 1, 0), (2, 4, 1)])
+def test_the_most_blocks_to_swap_follow_from_the_base_models_own_blocks(double: int, single: int, most: int) -> None:
+    assert most_swapped(60, (double, single)) == most
+
+
+def rendered_options(case: Case) -> dict[str, object]:
+    run = Path("/run")
+    subsets = (SubsetFolder(run / "photos", 1),)
+    files = RunFiles(run / "t", run / "d", run / "p", run / "o", subsets, {}, None)
+    return dict(train_options(plan_case(case).plan, family_of(case), files))
