@@ -27,9 +27,7 @@ Tokenizers = Annotated[str | None, typer.Option("--tokenizers", help="Folder of 
 Reg = Annotated[str | None, typer.Option("--reg", help="Folder of regularization images.")]
 Gpus = Annotated[int | None, typer.Option("--gpus", help="How many GPUs to use.", min=1)]
 Vram = Annotated[int | None, typer.Option("--vram", help="Plan for a card of this many GB.", min=1)]
-Prompts = Annotated[
-    Path | None, typer.Option("--prompts", help="File of sample prompts, one a line.")
-]
+Prompts = Annotated[Path | None, typer.Option("--prompts", help="File of sample prompts, one a line.")]
 Samples = Annotated[bool, typer.Option("--samples/--no-samples", help="Pictures at each checkpoint.")]
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Let the preset or forge.yaml name Python code for the engine to import.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lora_forge.families.family import Family, FamilyDefault, ModelFile
+from lora_forge.families.flux import INERT_OPTIONS
 from lora_forge.families.modules import LoraModule, flux_modules
 
 _FLOW_LOSS = "the engine's FLUX trainer weighs the flow-matching loss itself and never reads it"
@@ -37,9 +38,10 @@ FAMILY = Family(
         FamilyDefault("loss.guidance_scale", 0.0, f"{_GUIDE}: trained without guidance"),
         FamilyDefault("loss.timestep_sampling", "sigmoid", _GUIDE),
         FamilyDefault("loss.model_prediction_type", "raw", f"{_GUIDE}: the raw velocity"),
-        FamilyDefault("optimizer.max_grad_norm", 0.0, f"{_GUIDE}: Adafactor clips updates itself", optimizer="adafactor"),
+        FamilyDefault("optimizer.max_grad_norm", 0.0, f"{_GUIDE}: Adafactor clips by itself", optimizer="adafactor"),
     ),
     always={"model_type": "chroma", "apply_t5_attn_mask": True},
+    inert_options=INERT_OPTIONS,
     inert={
         "loss.noise_offset": _FLOW_LOSS,
         "loss.min_snr_gamma": _FLOW_LOSS,

@@ -13,6 +13,7 @@ from lora_forge.families.modules import LoraModule
 from lora_forge.models.header import Header, InvalidModel, join_headers, read_header
 from lora_forge.models.layers import (
     block_counts,
+    checkpoint_text_encoders,
     clip_modules_from_header,
     flux_modules_from_header,
     sd_modules_from_header,
@@ -45,6 +46,8 @@ class ModelFacts:
     quantization: str | None
     size_bytes: int
     modules: tuple[LoraModule, ...] | None
+    text_encoder_modules: tuple[LoraModule, ...] | None = None
+    """Of the text encoders inside a whole checkpoint; None where it holds none."""
 
     @property
     def is_fp8(self) -> bool:
@@ -78,6 +81,7 @@ def recognise(header: Header) -> ModelFacts:
         quantization=quantization,
         size_bytes=header.size_bytes,
         modules=None if quantization == _PACKED else _modules(header, role, family),
+        text_encoder_modules=_text_encoders(header, family),
     )
 
 
@@ -202,3 +206,8 @@ def _folder_header(path: Path) -> Header:
             return join_headers(path, map(read_header, plain or shards))
     message = f"{path} is a folder without transformer/ or unet/ safetensors files"
     raise InvalidModel(message, "name a .safetensors file or a Diffusers model folder")
+
+
+def _text_encoders(header: Header, family: str | None) -> tuple[LoraModule, ...] | None:
+    inside = checkpoint_text_encoders(header, family) if family in ("sd15", "sdxl") else ()
+    return inside or None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from lora_forge.families.modules import LoraModule, Part, sd15_name, sdxl_name
+from lora_forge.families.modules import LoraModule, Part, clip_modules, sd15_name, sdxl_name
 from lora_forge.models.header import Header, TensorFacts
 
 _PREFIX = "model.diffusion_model."
@@ -66,6 +66,22 @@ def clip_modules_from_header(header: Header, prefix: str) -> tuple[LoraModule, .
     return _encoder_modules(header, _CLIP_LAYER, prefix, "text-encoder")
 
 
+def checkpoint_text_encoders(header: Header, family: str) -> tuple[LoraModule, ...]:
+    """List the modules of the text encoders inside a whole checkpoint; empty where it holds none."""
+    if family != "sdxl":
+        return clip_modules_from_header(header, "lora_te")
+    return (*clip_modules_from_header(header, "lora_te1"), *_open_clip_modules(header, "lora_te2"))
+
+
+def _open_clip_modules(header: Header, prefix: str) -> tuple[LoraModule, ...]:
+    """OpenCLIP joins queries, keys and values; the engine takes them apart on loading, under CLIP's names."""
+    layers = [(int(match[1]), tensor) for name, tensor in header.tensors.items() if (match := _OPEN_CLIP.search(name))]
+    if not layers:
+        return ()
+    mlp, hidden = layers[0][1].shape
+    return clip_modules(prefix, layers=max(index for index, _ in layers) + 1, hidden=hidden, mlp=mlp)
+
+
 def t5_modules_from_header(header: Header, prefix: str = "lora_te3") -> tuple[LoraModule, ...]:
     return _encoder_modules(header, _T5_LAYER, prefix, "t5")
 
@@ -75,6 +91,7 @@ _BLOCK = re.compile(
 )
 _CLIP_LAYER = re.compile(r"(?:^|\.)(text_model\.encoder\.layers\.\d+\.(?:self_attn|mlp)\.\w+)$")
 _T5_LAYER = re.compile(r"^(encoder\.block\.\d+\.layer\.\d+\.(?:SelfAttention\.[qkvo]|DenseReluDense\.\w+))$")
+_OPEN_CLIP = re.compile(r"transformer\.resblocks\.(\d+)\.mlp\.c_fc\.weight$")
 _LDM_BLOCK = re.compile(r"(?:input_blocks|output_blocks|middle_block)\.")
 _ATTENTION = re.compile(r"\.(?:proj_in|proj_out|transformer_blocks\.\d+\.(?:attn[12]|ff)\..+)$")
 _RESNET = re.compile(

@@ -94,8 +94,17 @@ def lora_modules(family: Family, models: Mapping[str, ModelFacts], encoder: Text
     unet = base.modules if base and base.modules is not None else family.modules(*family.blocks)
     if encoder.mode.value == "frozen":
         return unet
-    own = models.get("clip_l")
-    return (*unet, *(own.modules if own and own.modules is not None else family.text_encoder_modules()))
+    return (*unet, *_text_encoder_modules(family, models))
+
+
+def _text_encoder_modules(family: Family, models: Mapping[str, ModelFacts]) -> tuple[LoraModule, ...]:
+    """From the encoder's own file, else from inside the checkpoint, else the family's usual ones."""
+    base, own = models.get("model"), models.get("clip_l")
+    if own and own.modules is not None:
+        return own.modules
+    if base and base.text_encoder_modules is not None:
+        return base.text_encoder_modules
+    return family.text_encoder_modules()
 
 
 def lora_size(network: NetworkPlan, precision: PrecisionPlan, modules: tuple[LoraModule, ...]) -> LoraSize:

@@ -53,7 +53,7 @@ def cpu_offload(plan: Plan, context: Context) -> str | None:
 def cpu_fp16(plan: Plan, context: Context) -> str | None:
     if plan.precision.mixed.value != "fp16" or not _on_cpu(plan, context):
         return None
-    return "mixed precision fp16 needs a GPU"
+    return "on the CPU fp16 goes without the scaling of its loss, so small gradients become 0"
 
 
 def flux_batch(plan: Plan, context: Context) -> str | None:
@@ -134,7 +134,15 @@ MACHINE_RULES: tuple[Rule, ...] = (
     Rule("gpu-count", ERROR, "gpus", "the machine", "refuses", too_many_gpus, "--gpus with what is there"),
     Rule("cpu-processes", ERROR, "gpus", "tn, accelerator.prepare", "fails", cpu_processes, "--gpus 1"),
     Rule("cpu-offload", ERROR, OPTIONS, "flux_models:487", "fails", cpu_offload, "leave it out"),
-    Rule("cpu-fp16", ERROR, "precision.mixed", "accelerate", "refuses", cpu_fp16, "--set precision.mixed=bf16"),
+    Rule(
+        "cpu-fp16",
+        WARNING,
+        "precision.mixed",
+        "accelerate, Accelerator",
+        "misreads",
+        cpu_fp16,
+        "--set precision.mixed=bf16",
+    ),
     Rule("batch-card", WARNING, BATCH, GUIDE, "obeys", flux_batch, "--set schedule.batch_size=2"),
     Rule("lever-overruled", WARNING, "memory", "docs/presets.md", "obeys", levers_overruled, ALLOW),
     Rule("t5-fp8", WARNING, "models.t5xxl", GUIDE, "obeys", flux_t5, "--t5xxl with the e4m3fn file"),

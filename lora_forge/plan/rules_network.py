@@ -134,6 +134,6 @@ NETWORK_RULES: tuple[Rule, ...] = (
         "lycoris-fp8", ERROR, ARGS, LYCORIS, "fails", bypass_off, "leave bypass_mode to forge, or an unquantized base"
     ),
     Rule("lycoris-conv-rank", INFO, "network.conv_rank", LYCORIS, "obeys", conv_rank_unset, CONV),
-    Rule("rank-from-file", ERROR, "engine.options", "tn:669", "obeys", weights_shape, "leave dim_from_weights out"),
+    Rule("rank-from-file", ERROR, "engine.options", "tn:669", "refuses", weights_shape, "leave dim_from_weights out"),
     Rule("rank-huge", WARNING, "network.rank", "arithmetic", "obeys", rank_huge, "--set network.rank=64"),
 )

@@ -150,17 +150,15 @@ OPTION_RULES: tuple[Rule, ...] = (
     Rule("optimizer-twice", ERROR, OPTIONS, "tu:4857", "refuses", old_optimizer_flags, "--set optimizer.name=Lion"),
     Rule("epochs-instead", ERROR, OPTIONS, "tn:799", "obeys", epochs_instead, "--set schedule.epochs=N"),
     Rule("never-trains", ERROR, OPTIONS, "tn:567, tu:4700", "obeys", never_trains, OUT),
-    Rule("text-encoder-only", ERROR, OPTIONS, "tn:681", "obeys", both_only, OUT),
+    Rule("text-encoder-only", ERROR, OPTIONS, "tn:681", "refuses", both_only, OUT),
     Rule("validation-seed", ERROR, OPTIONS, "tu, DreamBoothDataset", "obeys", validation_leaks, "validation_seed: 42"),
     Rule(
         "validation-split", WARNING, OPTIONS, "tu, DreamBoothDataset", "obeys", validation_takes_images, "a larger set"
     ),
-    Rule(
-        "timestep-order", ERROR, OPTIONS, "tu:6062", "misreads", timestep_order, "min_timestep below max_timestep"
-    ),
+    Rule("timestep-order", ERROR, OPTIONS, "tu:6062", "misreads", timestep_order, "min_timestep below max_timestep"),
     Rule("caption-dropout-range", ERROR, OPTIONS, "tu", "obeys", _beyond("caption_dropout_rate", *WHOLE), "0.1"),
     Rule("tag-dropout-range", ERROR, OPTIONS, "tu", "obeys", _beyond("caption_tag_dropout_rate", *WHOLE), "0.1"),
-    Rule("validation-range", ERROR, OPTIONS, "tu", "obeys", _beyond("validation_split", *WHOLE), "0.1"),
+    Rule("validation-range", ERROR, OPTIONS, "tu", "misreads", _beyond("validation_split", *WHOLE), "0.1"),
     Rule("timestep-low", ERROR, OPTIONS, "tu:6062", "obeys", _beyond("min_timestep", 0, 999), "0 to 999"),
     Rule("timestep-high", ERROR, OPTIONS, "tu:6062", "fails", _beyond("max_timestep", 1, 1000), "1 to 1000"),
 )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from lora_forge.datasets.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lora_forge.engine.render import OptionValue, RunFiles, SubsetFolder, dataset_document, train_options
+from lora_forge.engine.toml_text import dump_toml
 from lora_forge.families import load_family
 from lora_forge.machine import Gpu, Machine
 from lora_forge.models.facts import ModelFacts
 from lora_forge.plan.make import Ingredients, Planned, make_plan
+from lora_forge.plan.rules import Rule, all_rules
 from lora_forge.policies import load_policy
 from lora_forge.presets.loader import load_preset_layers, shipped_folder
 from lora_forge.presets.merge import merge_layers
@@ -37,6 +40,10 @@ class Case:
     required: str = ""
     """What the preset itself would have to say: ``reg_images`` only a preset can write."""
     t5: str = ""
+
+
+NEEDS_ITS_MACHINE = {"gpu-count", "cpu-processes", "disk-space"}
+"""Shown by several processes or a full disk alone, which one small process cannot show."""
 
 
 def options(**named: str | int | float | bool) -> dict[str, Value]:
@@ -82,7 +89,7 @@ BREAKS: dict[str, Case] = {
     "resolution-high": Case({"data.resolution": 1280, "data.max_bucket": 2048}, family="sd15"),
     "scheduler-unknown": Case({"optimizer.scheduler": "reduce_lr_on_plateau"}),
     "scheduler-min-rate": Case({"optimizer.scheduler": "cosine_with_min_lr"}),
-    "scheduler-replaced": Case(options(lr_scheduler_type="CosineAnnealingLR")),
+    "scheduler-replaced": Case({**options(lr_scheduler_type="ConstantLR"), "schedule.warmup_steps": 0}),
     "scheduler-own-warmup": Case(options(lr_scheduler_type="ConstantLR")),
     "constant-warmup": Case({"optimizer.scheduler": "constant"}),
     "warmup-outlasts-run": Case({"schedule.warmup_steps": 5000}),
@@ -97,7 +104,9 @@ BREAKS: dict[str, Case] = {
     "optimizer-equals": Case(adam(betas="b=1")),
     "optimizer-infinite": Case(adam(eps=float("inf"))),
     "adafactor-relative-step": Case({"optimizer.args": {"relative_step": True}, "schedule.warmup_steps": 0}),
-    "adafactor-warmup-init": Case({"optimizer.args": {"relative_step": False, "warmup_init": True}}),
+    "adafactor-warmup-init": Case(
+        {"optimizer.args": {"relative_step": False, "warmup_init": True}, "schedule.warmup_steps": 0}
+    ),
     "schedule-free": Case({"optimizer.name": "AdamWScheduleFree", "optimizer.args": {}}),
     "rate-prodigy": Case({"optimizer.name": "Prodigy", "optimizer.args": {}}),
     "rate-extreme": Case({"optimizer.learning_rate": 1.0}),
@@ -135,7 +144,7 @@ BREAKS: dict[str, Case] = {
     "sd2": Case(options(v2=True), family="sdxl"),
     "optimizer-twice": Case(options(use_8bit_adam=True)),
     "epochs-instead": Case(options(max_train_epochs=2)),
-    "never-trains": Case(options(debug_dataset=True)),
+    "never-trains": Case(options(output_config=True)),
     "text-encoder-only": Case(options(network_train_text_encoder_only=True)),
     "validation-seed": Case(options(validation_split=0.1)),
     "validation-split": Case(options(validation_split=0.1, validation_seed=42)),
@@ -179,6 +188,34 @@ KEEPS: dict[str, Case] = {
 """A plan that keeps the rule, where the plain one (``Case()``) does not."""
 
 
+def cases_for_engine() -> list[dict[str, object]]:
+    """Every wrong case that the engine itself can be asked about, as ``scripts/dump_engine_rules`` takes it."""
+    asked = []
+    for code in asked_codes():
+        case = BREAKS[code]
+        sent, dataset = as_asked(case, Path("ROOT"))
+        words = sorted(
+            {key.rpartition(".")[2] for key in case.settings} | set(case.settings.get("engine.options") or ())
+        )  # type: ignore[arg-type]
+        script = family_of(case).script
+        asked.append({"code": code, "script": script, "options": sent, "dataset": dump_toml(dataset), "words": words})
+    return asked
+
+
+def asked_codes() -> list[str]:
+    """Rules whose breach the engine meets with something else than plain obedience."""
+    rules = {rule.code: rule for rule in all_rules()}
+    return [
+        code
+        for code in BREAKS
+        if code not in NEEDS_ITS_MACHINE and (code not in rules or _is_engines(rules[code])) and code != "no-effect"
+    ]
+
+
+def _is_engines(rule: Rule) -> bool:
+    return rule.engine not in ("", "obeys") or (rule.engine == "obeys" and rule.where == "engine.options")
+
+
 def family_of(case: Case):  # type: ignore[no-untyped-def]
     """A family of the shipped ones, or one made up for a rule that no shipped family breaks."""
     flux = load_family("flux")
@@ -203,8 +240,14 @@ def machine_of(case: Case) -> Machine:
     return Machine((card,) * case.cards, ram_gib=64.0, cpu_count=8, disk_free_gib=case.disk)
 
 
+@cache
+def shipped_layers(preset: str) -> tuple[Layer, ...]:
+    layers, _ = load_preset_layers(preset, folders=[shipped_folder()], cwd=Path("/"))
+    return tuple(layers)
+
+
 def plan_case(case: Case) -> Planned:
-    layers, _ = load_preset_layers(case.preset, folders=[shipped_folder()], cwd=Path("/"))
+    layers = shipped_layers(case.preset)
     asked = {key: Written(value, Source.CLI, f"--set {key}") for key, value in case.settings.items()}
     preset, origins, findings = merge_layers([*layers, Layer(Source.CLI, "--set", asked)])
     assert preset is not None, findings
@@ -245,6 +288,6 @@ def as_asked(case: Case, root: Path) -> tuple[dict[str, OptionValue], dict[str, 
         root / "train.toml", root / "dataset.toml", root / "prompts.json", root / "output", tuple(folders), {}, None
     )
     sent = {**train_options(plan, family, files), **plan.engine_options.value}
-    own = plan.network.args.value
-    sent["network_args"] = [*sent.get("network_args", []), *(f"{key}={value}" for key, value in own.items())]  # type: ignore[misc]
+    own = [f"{key}={value}" for key, value in plan.network.args.value.items()]
+    sent["network_args"] = [*sent.get("network_args", []), *own]  # type: ignore[misc]
     return sent, dataset_document(plan, files)

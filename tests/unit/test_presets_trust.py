@@ -10,7 +10,7 @@ from lora_forge.families import family_names, load_family
 from lora_forge.findings import Finding
 from lora_forge.presets.loader import load_preset_layers, preset_folders
 from lora_forge.presets.merge import merge_layers
-from lora_forge.presets.trust import BUILT_IN_OPTIMIZERS, CODE_OPTIONS, OWNED_OPTIONS, SECRET_OPTIONS, check_trust
+from lora_forge.presets.trust import CODE_OPTIONS, OWNED_OPTIONS, SECRET_OPTIONS, check_trust
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHIPPED = ("adaptive", "face-loha", "fast-iteration", "high-fidelity", "identity", "style", "style-lokr")
@@ -102,17 +102,3 @@ def test_a_shipped_preset_is_trusted(name: str, tmp_path: Path) -> None:
     preset, origins, _ = merge_layers(layers)
     assert preset is not None
     assert check_trust(preset, origins, trust_code=False) == []
-
-
-def test_every_built_in_optimizer_stands_in_the_engines_own_function(engine_source: str) -> None:
-    start = engine_source.index("def get_optimizer(")
-    body = engine_source[start : engine_source.index("def get_optimizer_train_eval_fn(")].lower()
-    assert {name for name in BUILT_IN_OPTIMIZERS if f'"{name}".lower()' not in body} == set()
-
-
-@pytest.fixture
-def engine_source() -> str:
-    file = Path(__file__).parents[2] / "vendor" / "sd-scripts" / "library" / "train_util.py"
-    if not file.is_file():
-        pytest.skip("the engine's source is not here")
-    return file.read_text(encoding="utf-8")

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from rule_cases import BREAKS, KEEPS, Case, as_asked, family_of, options, plan_case
+from rule_document import document
 
 from lora_forge.engine.render import RunFiles, SubsetFolder, train_options
 from lora_forge.plan.memory import most_swapped
 from lora_forge.plan.rules import all_rules
 
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "engine-rules.md"
 IGNORED = {"no-effect", "option-no-effect", "argument-no-effect"}
 """Found by the tables of ``plan/ignored.py``, not by a row of their own."""
 
@@ -77,3 +79,8 @@ def rendered_options(case: Case) -> dict[str, object]:
     subsets = (SubsetFolder(run / "photos", 1),)
     files = RunFiles(run / "t", run / "d", run / "p", run / "o", subsets, {}, None)
     return dict(train_options(plan_case(case).plan, family_of(case), files))
+
+
+def test_the_table_of_rules_in_the_documents_is_current() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == document(), "renew it with scripts/show_rules --write"
+    assert all(f"`{rule.code}`" in document() for rule in all_rules())
