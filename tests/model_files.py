@@ -34,9 +34,11 @@ SDXL: Shapes = {
 _WIDTHS = {"BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 
 
-def write_model(path: Path, shapes: Shapes, dtype: str = "BF16", fill: int = 0) -> Path:
+def write_model(
+    path: Path, shapes: Shapes, dtype: str = "BF16", fill: int = 0, metadata: Mapping[str, str] | None = None
+) -> Path:
     """A sound safetensors file whose every byte of data is ``fill``."""
-    header: dict[str, object] = {}
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0
     for name, shape in shapes.items():
         end = offset + math.prod(shape) * _WIDTHS[dtype]

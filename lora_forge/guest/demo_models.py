@@ -166,6 +166,9 @@ def _std(name: str, shape: tuple[int, ...]) -> float:
     return 1 / math.sqrt(math.prod(shape[1:]))
 
 
+RANDOM_WEIGHTS = "random_weights"  # marks the files, so that forge never picks one by itself
+
+
 def write_weights(path: Path, shapes: Shapes, fill: Fill | None) -> None:
     """Stream a bf16 safetensors file, one tensor in memory at a time; no ``fill`` leaves zeros as a hole."""
     part = path.with_name(path.name + ".part")
@@ -181,7 +184,7 @@ def write_weights(path: Path, shapes: Shapes, fill: Fill | None) -> None:
 
 
 def _header(shapes: Shapes) -> bytes:
-    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    entries: dict[str, object] = {"__metadata__": {"format": "pt", RANDOM_WEIGHTS: "true"}}
     start = 0
     for name, shape in shapes.items():
         end = start + _size_bytes(shape)

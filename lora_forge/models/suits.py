@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 LOADABLE_FP8 = "F8_E4M3"
 """The engine refuses the other fp8 types (flux_train_network.py, load_target_model)."""
 _FLUX_LATENT_WIDTH = 64
+_RANDOM_WEIGHTS = "random_weights"  # as guest/demo_models.py marks its files
 _ODD_VARIANTS = {
     "refiner": "is SDXL's refiner, which makes no picture by itself",
     "inpainting": "is an inpainting model, whose first layer reads a mask too",
@@ -43,6 +44,8 @@ def why_unchosen(facts: ModelFacts, header: Header | None) -> str | None:
     unusable = why_unusable(facts)
     if unusable or header is None:
         return unusable
+    if _RANDOM_WEIGHTS in header.metadata:
+        return "has random weights, made for forge's demo"
     if facts.variant in _ODD_VARIANTS:
         return _ODD_VARIANTS[facts.variant]
     if facts.role == "ae" and facts.layout == "diffusers":

@@ -58,6 +58,11 @@ def test_two_that_fit_mean_that_none_is_chosen(tmp_path: Path) -> None:
     assert "b.safetensors" in finding.message
 
 
+def test_random_weights_are_never_chosen(tmp_path: Path) -> None:
+    write_model(tmp_path / "models" / "unet" / "demo.safetensors", FLUX, metadata={"random_weights": "true"})
+    assert paths(locate(tmp_path)) == {}
+
+
 def test_two_copies_of_one_file_are_one(tmp_path: Path) -> None:
     first = write_model(tmp_path / "ComfyUI" / "models" / "clip" / "clip_l.safetensors", CLIP_L)
     write_model(tmp_path / "forge" / "models" / "text_encoder" / "l.safetensors", CLIP_L)
