@@ -108,6 +108,9 @@ class Family:
     modules: Callable[[int, int], tuple[LoraModule, ...]]
     """The UNet's or DiT's LoRA modules by (double, single) block count; families without blocks ignore both."""
     text_encoder_modules: Callable[[], tuple[LoraModule, ...]]
+    latent_channels: int
+    caption_values: int
+    """Numbers in the cached text-encoder outputs of one caption, all encoders together."""
     inert_options: Mapping[str, str] = field(default_factory=lambda: NEVER_READ)
     """Engine options without a word of forge's that the engine accepts and ignores for this family → why."""
     blocks: tuple[int, int] = (0, 0)

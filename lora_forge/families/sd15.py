@@ -36,6 +36,8 @@ FAMILY = Family(
     caches_while_training_text_encoder=False,
     modules=lambda _double, _single: sd15_modules(),
     text_encoder_modules=lambda: clip_l_modules("lora_te"),
+    latent_channels=4,
+    caption_values=0,
     fp8_runs_on_cpu=False,
     levers=(
         Lever(8, "data.resolution", 896, "8 GB: 896 at the most for LoHa and LoKr", cap=True, kinds=_LYCORIS),

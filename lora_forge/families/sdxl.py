@@ -37,6 +37,8 @@ FAMILY = Family(
     caches_while_training_text_encoder=False,
     modules=lambda _double, _single: sdxl_modules(),
     text_encoder_modules=lambda: (*clip_l_modules("lora_te1"), *clip_g_modules("lora_te2")),
+    latent_channels=4,
+    caption_values=77 * (768 + 1280) + 1280,
     fp8_runs_on_cpu=False,
     levers=(
         Lever(8, "data.resolution", 896, "8 GB: 896 at the most for LoHa and LoKr", cap=True, kinds=_LYCORIS),

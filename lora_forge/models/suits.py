@@ -46,6 +46,11 @@ def why_unchosen(facts: ModelFacts, header: Header | None) -> str | None:
         return unusable
     if _RANDOM_WEIGHTS in header.metadata:
         return "has random weights, made for forge's demo"
+    return _odd(facts, header)
+
+
+def _odd(facts: ModelFacts, header: Header) -> str | None:
+    """What is sound, and yet seldom what a person means."""
     if facts.variant in _ODD_VARIANTS:
         return _ODD_VARIANTS[facts.variant]
     if facts.role == "ae" and facts.layout == "diffusers":

@@ -13,11 +13,12 @@ from lora_forge.findings import Finding
 from lora_forge.machine import Machine
 from lora_forge.models.facts import ModelFacts
 from lora_forge.plan import model as p
-from lora_forge.plan.cadence import checkpoint_steps
 from lora_forge.plan.choices import Choices
+from lora_forge.plan.disk import cache_bytes
 from lora_forge.plan.levers import active_levers
 from lora_forge.plan.memory import blocks_of, decide_memory
-from lora_forge.plan.network import decide_network, lora_modules, lora_size
+from lora_forge.plan.network import decide_network, lora_modules
+from lora_forge.plan.outputs import count_files, decide_outputs
 from lora_forge.plan.precision import decide_precision
 from lora_forge.plan.prompts import BY_SUBJECT, fill_prompts
 from lora_forge.plan.rules import Context, check_plan
@@ -75,6 +76,8 @@ def make_plan(given: Ingredients) -> Planned:
     )
     network = decide_network(choices, given.family, precision)
     modules = lora_modules(given.family, given.models, encoder)
+    files = count_files(network, precision, modules, given.models.get("model"))
+    disk = cache_bytes(given.family, sized.data, memory, augment)
     plan = p.Plan(
         **_identity(given, choices),
         network=network,
@@ -88,7 +91,7 @@ def make_plan(given: Ingredients) -> Planned:
         augment=augment,
         captions=captions,
         sampling=_sampling(choices, sized.schedule, given.trigger),
-        outputs=_outputs(network, precision, modules, sized.schedule, given),
+        outputs=decide_outputs(files, sized.schedule, disk),
         engine_options=choices.of("engine.options"),
     )
     context = Context(given.preset, choices, given.family, given.policy, given.dataset, given.models, given.machine)
@@ -205,29 +208,3 @@ def _prompts(choices: Choices, trigger: Written) -> p.Decided[tuple[str, ...]]:
         return p.Decided(value=fill_prompts(own, token), source=decided.source, why=decided.why, where=decided.where)
     why = f"the {choices.preset.subject} set, with the trigger in place"
     return p.Decided(value=fill_prompts(BY_SUBJECT[choices.preset.subject], token), source=Source.DEFAULT, why=why)
-
-
-def _outputs(
-    network: p.NetworkPlan,
-    precision: p.PrecisionPlan,
-    modules: tuple[LoraModule, ...],
-    schedule: p.SchedulePlan,
-    given: Ingredients,
-) -> p.OutputsPlan:
-    size = lora_size(network, precision, modules)
-    base = given.models.get("model")
-    origin = base.path.name if base and base.modules is not None else "the family's usual base model"
-    steps, every = schedule.steps.value, schedule.checkpoint_every.value
-    return p.OutputsPlan(
-        lora_bytes=p.Decided(
-            value=size.data,
-            source=Source.FAMILY,
-            why=f"{len(modules)} modules of {origin} at rank {network.rank.value}",
-        ),
-        header_bytes=p.Decided(value=size.header, source=Source.FAMILY, why="names, shapes and metadata; an estimate"),
-        checkpoints=p.Decided(
-            value=checkpoint_steps(steps, every),
-            source=schedule.checkpoint_every.source,
-            why=f"every {every} steps, and the final file",
-        ),
-    )

@@ -137,11 +137,15 @@ class SamplingPlan(Frozen):
 
 
 class OutputsPlan(Frozen):
-    """``lora_bytes`` is tensor data, exact; ``header_bytes`` an estimate; ``checkpoints`` are steps."""
+    """``lora_bytes`` is tensor data, exact; ``header_bytes`` an estimate; ``checkpoints`` are steps.
+
+    ``disk_bytes`` is all that the run will write: its files, and its caches where they go to disk.
+    """
 
     lora_bytes: Decided[int]
     header_bytes: Decided[int]
     checkpoints: Decided[tuple[int, ...]]
+    disk_bytes: Decided[int]
 
 
 class Plan(Frozen):

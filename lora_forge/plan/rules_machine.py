@@ -14,12 +14,6 @@ SMALL_CARD_GIB = 10
 FLUX_BATCH_24_GIB = 2
 """The engine's FLUX guide, for 24 GB with an fp8 base."""
 
-LATENT_BYTES_PER_PIXEL = {"flux": 1.0, "chroma": 1.0}
-"""16 channels of fp32 on an eighth of each side; SD families have 4 channels, a quarter of that."""
-
-CAPTION_BYTES = {"flux": 512 * 4096 * 4, "chroma": 512 * 4096 * 4}
-SMALL_CAPTION_BYTES = 2 * 77 * 2048 * 4
-
 
 def for_another_machine(plan: Plan, context: Context) -> bool:
     """A card was named and none is here: the plan is made for elsewhere."""
@@ -103,24 +97,10 @@ def no_fp8_small_card(plan: Plan, context: Context) -> str | None:
 
 
 def disk_space(plan: Plan, context: Context) -> str | None:
-    free, needed = context.machine.disk_free_gib, bytes_on_disk(plan, context) / GIB
+    free, needed = context.machine.disk_free_gib, plan.outputs.disk_bytes.value / GIB
     if free is None or needed <= free:
         return None
     return f"checkpoints and caches take about {needed:.1f} GiB, and {free:.1f} GiB are free"
-
-
-def bytes_on_disk(plan: Plan, context: Context) -> float:
-    """All checkpoints, and both caches where they are kept on disk."""
-    out, memory = plan.outputs, plan.memory
-    files = len(out.checkpoints.value) * (out.lora_bytes.value + out.header_bytes.value)
-    if not memory.cache_to_disk.value:
-        return files
-    pictures, name = plan.data.images.value + plan.data.reg_images.value, context.family.name
-    turns = 2 if plan.augment.flip.value else 1
-    latents = plan.data.resolution.value**2 * LATENT_BYTES_PER_PIXEL.get(name, 0.25) * turns
-    captions = CAPTION_BYTES.get(name, SMALL_CAPTION_BYTES)
-    cached = latents * memory.cache_latents.value + captions * memory.cache_text_encoder_outputs.value
-    return files + pictures * cached
 
 
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
