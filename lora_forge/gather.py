@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.errors import InvalidInput
-from lora_forge.findings import Finding, Severity, error, warning
+from lora_forge.findings import Finding, Severity, error, info, warning
 from lora_forge.settings import Layer, Scalar, Source, Value, Written
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def gather(call: Invocation) -> Gathered:
     )
 
 
-def readiness(gathered: Gathered) -> list[Finding]:
+def readiness(call: Invocation, gathered: Gathered) -> list[Finding]:
     """What a training would miss on this machine; a plan only warns of it."""
     from lora_forge.engine.status import engine_status
 
@@ -111,7 +111,24 @@ def readiness(gathered: Gathered) -> list[Finding]:
         flags = " ".join(f"{file.flag} FILE" for file in missing)
         what = ", ".join(file.about for file in missing)
         findings.append(warning("model-missing", f"a training needs files nobody named: {what}", flags, "models"))
-    return findings
+    return findings + _missing_tokenizers(call, gathered)
+
+
+def _missing_tokenizers(call: Invocation, gathered: Gathered) -> list[Finding]:
+    """The engine downloads a tokenizer it does not find, which an offline machine learns too late."""
+    from lora_forge.models.locating import locate_tokenizers, tokenizer_folder
+    from lora_forge.models.places import usual_roots
+
+    folder = gathered.request.path("tokenizers")
+    places = locate_tokenizers(gathered.family.tokenizers, folder, usual_roots(call.env, call.cwd))
+    missing = [place.tokenizer for place in places if place.path is None]
+    if not missing:
+        return []
+    message = f"the engine will download tokenizers from the hub when it starts: {', '.join(missing)}"
+    folders = " and ".join(f"DIR/{tokenizer_folder(name)}" for name in missing)
+    hint = f"offline: --tokenizers DIR, with {folders}"
+    offline = call.env.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+    return [(warning if offline else info)("tokenizers-missing", message, hint, "models.tokenizers")]
 
 
 def _read_preset(

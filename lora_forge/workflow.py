@@ -87,7 +87,7 @@ def plan_run(call: Invocation) -> PlanResult:
     planned = decide(gathered)
     run_dir = call.cwd / (call.run_dir or _preview_run_dir(call, gathered, planned))
     rendered, problems = render_run(gathered, planned, run_dir)
-    findings = (*gathered.findings, *planned.findings, *problems, *readiness(gathered))
+    findings = (*gathered.findings, *planned.findings, *problems, *readiness(call, gathered))
     return PlanResult(gathered, planned, rendered, run_dir, findings)
 
 
@@ -127,10 +127,16 @@ def render_run(gathered: Gathered, planned: Planned, run_dir: Path) -> tuple[Ren
     return rendered, rendered.findings
 
 
+def named_models(gathered: Gathered) -> dict[str, Path]:
+    """The model files of this run, by the family's name of each."""
+    return {name: Path(str(written.value)) for name, written in gathered.model_paths.items()}
+
+
 def run_files(gathered: Gathered, planned: Planned, run: RunDir) -> RunFiles:
     """Every path that the rendered text names."""
     from lora_forge.engine.render import RunFiles, SubsetFolder
     from lora_forge.plan.schedule import repeats_of
+    from lora_forge.runs.model_links import engine_path
     from lora_forge.runs.staging import subset_folder_name
 
     repeats = planned.plan.schedule.repeats.value
@@ -148,7 +154,7 @@ def run_files(gathered: Gathered, planned: Planned, run: RunDir) -> RunFiles:
             )
             for index, subset in enumerate(gathered.dataset.subsets, start=1)
         ),
-        models={name: Path(str(written.value)) for name, written in gathered.model_paths.items()},
+        models={name: engine_path(run, path) for name, path in named_models(gathered).items()},
         tokenizers=gathered.request.path("tokenizers"),
     )
 
@@ -248,6 +254,7 @@ def refuse_unready(planned: PlanResult) -> None:
 def lay_out(call: Invocation, planned: PlanResult) -> tuple[RunDir, PlanResult]:
     """Make the run directory: staged dataset, both TOMLs, prompts, plan and command."""
     from lora_forge.runs.directory import RunDir, make_run_dir, next_run_dir
+    from lora_forge.runs.model_links import link_models
     from lora_forge.runs.staging import stage_dataset
 
     name = planned.planned.plan.name.value
@@ -263,6 +270,7 @@ def lay_out(call: Invocation, planned: PlanResult) -> tuple[RunDir, PlanResult]:
         if rendered is None or has_errors(problems):
             raise PlanError("the plan cannot be rendered", "mend what is named above", findings=problems)
         stage_dataset(run, staged_subsets(planned.gathered))
+        link_models(run, named_models(planned.gathered).values())
         run.write_plan(planned.planned.plan.model_dump_json(indent=1) + "\n")
         run.write_rendered(train_toml=rendered.train_toml, dataset_toml=rendered.dataset_toml)
         run.write_prompts(rendered.prompts)

@@ -37,4 +37,4 @@ def demo(
 
         print_run(result, out)
 
-    show(use_case, as_text, as_json=as_json)
+    show(use_case, as_text, as_json=as_json, unsaid=lambda result: result.noticed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lora_forge.workflow import PlanResult
 
 LINE_EVERY_S = 5.0
+SILENCE_AT_MOST_S = 15.0
 BAR_WIDTH = 30
 
 
@@ -52,7 +54,8 @@ class LiveView:
         """Draw while the block runs; without a terminal, lines take the view's place."""
         self._began_s = time.monotonic()
         if not (self._draws and self._console.is_terminal):
-            yield
+            with self._heartbeat():
+                yield
             return
         from rich.live import Live
 
@@ -60,6 +63,24 @@ class LiveView:
             self._live = live
             yield
         self._live = None
+
+    @contextmanager
+    def _heartbeat(self) -> Iterator[None]:
+        """Say a line now and then while nothing happens: loading and caching tell nothing for minutes."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(1.0):
+                if self._draws and time.monotonic() - self._last_line_s >= SILENCE_AT_MOST_S:
+                    self._say()
+
+        beating = threading.Thread(target=beat, daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beating.join()
 
     def event(self, event: Event) -> None:
         from lora_forge.runs.progress import advance
@@ -69,13 +90,15 @@ class LiveView:
             self._say_line(entered=before.phase != self.progress.phase)
 
     def _say_line(self, *, entered: bool) -> None:
-        from lora_forge.runs.progress import plain_line
-
-        now = time.monotonic()
         last_step = self.progress.step == self.progress.total and self.progress.phase == "training"
-        if entered or last_step or now - self._last_line_s >= LINE_EVERY_S:
-            self._last_line_s = now
-            message(plain_line(self.progress))
+        if entered or last_step or time.monotonic() - self._last_line_s >= LINE_EVERY_S:
+            self._say()
+
+    def _say(self) -> None:
+        from lora_forge.runs.progress import duration, plain_line
+
+        self._last_line_s = time.monotonic()
+        message(f"{plain_line(self.progress)}, {duration(self._last_line_s - self._began_s)} gone")
 
     def _view(self) -> Table:
         from rich.progress_bar import ProgressBar

@@ -64,8 +64,17 @@ class Facts:
         return self.content
 
 
-def show(use_case: Callable[[], R], as_text: Callable[[R, Console], None], *, as_json: bool) -> None:
-    """Run ``use_case``, print its result once, and leave with its exit code."""
+def show(
+    use_case: Callable[[], R],
+    as_text: Callable[[R, Console], None],
+    *,
+    as_json: bool,
+    unsaid: Callable[[R], Sequence[Finding]] = lambda result: result.findings,
+) -> None:
+    """Run ``use_case``, print its result once, and leave with its exit code.
+
+    ``unsaid`` are the findings that a person has not been shown on the way.
+    """
     try:
         result = use_case()
     except ForgeError as error:
@@ -78,7 +87,7 @@ def show(use_case: Callable[[], R], as_text: Callable[[R, Console], None], *, as
         print_json(result.data(), result.findings, ok=result.exit_code == 0)
     else:
         as_text(result, console())
-        print_findings(result.findings)
+        print_findings(unsaid(result))
     raise typer.Exit(result.exit_code)
 
 

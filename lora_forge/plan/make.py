@@ -17,7 +17,7 @@ from lora_forge.plan.choices import Choices
 from lora_forge.plan.disk import cache_bytes
 from lora_forge.plan.levers import active_levers
 from lora_forge.plan.memory import blocks_of, decide_memory
-from lora_forge.plan.network import decide_network, lora_modules
+from lora_forge.plan.network import decide_network, fp8_obstacle, lora_modules
 from lora_forge.plan.outputs import count_files, decide_outputs
 from lora_forge.plan.precision import decide_precision
 from lora_forge.plan.prompts import BY_SUBJECT, fill_prompts
@@ -70,12 +70,13 @@ def make_plan(given: Ingredients) -> Planned:
     steps = sized.schedule.steps.value
     captions, augment = _captions(choices), _augment(choices)
     encoder = _text_encoder(choices, steps)
-    precision, precision_notes = decide_precision(choices, given.family, given.machine)
+    modules = lora_modules(given.family, given.models, encoder)
+    obstacle = fp8_obstacle(choices, modules)
+    precision, precision_notes = decide_precision(choices, given.family, given.machine, obstacle)
     memory, memory_notes = decide_memory(
         choices, given.family, captions, augment, encoder, blocks_of(given.family, given.models)
     )
     network = decide_network(choices, given.family, precision)
-    modules = lora_modules(given.family, given.models, encoder)
     files = count_files(network, precision, modules, given.models.get("model"))
     disk = cache_bytes(given.family, sized.data, memory, augment)
     plan = p.Plan(

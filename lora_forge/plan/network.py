@@ -10,7 +10,15 @@ from lora_forge.families.modules import LoraModule
 from lora_forge.models.facts import ModelFacts
 from lora_forge.plan.choices import Choices
 from lora_forge.plan.model import ArgValue, Decided, NetworkPlan, PrecisionPlan, TextEncoderPlan
-from lora_forge.plan.sizes import Dtype, NetworkShape, header_bytes, lora_tensors, tensor_bytes
+from lora_forge.plan.sizes import (
+    Dtype,
+    NetworkShape,
+    header_bytes,
+    lora_tensors,
+    select_modules,
+    splits_convolution,
+    tensor_bytes,
+)
 from lora_forge.settings import Source
 
 DEFAULT_RANK = 16
@@ -30,9 +38,7 @@ class LoraSize(NamedTuple):
 
 def decide_network(choices: Choices, family: Family, precision: PrecisionPlan) -> NetworkPlan:
     kind = cast("Decided[str]", choices.of("network.kind"))
-    rank = choices.sized("network.rank", choices.sizing.rank)
-    if rank.value is None:
-        rank = Decided(value=DEFAULT_RANK, source=Source.DEFAULT, why="16 suits most sets of 15 to 30 images")
+    rank = _rank(choices)
     alpha = choices.sized("network.alpha", choices.sizing.alpha)
     if alpha.value is None:
         why = "alpha equals rank, so the learning rate acts unscaled"
@@ -47,6 +53,32 @@ def decide_network(choices: Choices, family: Family, precision: PrecisionPlan) -
         factor=_factor(choices, kind.value),
         args=_args(choices, family, kind.value, precision),
     )
+
+
+def _rank(choices: Choices) -> Decided[object]:
+    rank = choices.sized("network.rank", choices.sizing.rank)
+    if rank.value is None:
+        return Decided(value=DEFAULT_RANK, source=Source.DEFAULT, why="16 suits most sets of 15 to 30 images")
+    return rank
+
+
+def fp8_obstacle(choices: Choices, modules: tuple[LoraModule, ...]) -> str | None:
+    """Why this network cannot lie on an fp8 base, or None.
+
+    LyCORIS must compute beside fp8 weights (bypass_mode), and there LoKr fails on every
+    convolution whose second factor is split (lycoris-lora 3.4.0, LokrModule.bypass_forward_diff).
+    """
+    if choices.of("network.kind").value != "lokr":
+        return None
+    shape = NetworkShape(
+        kind="lokr",
+        rank=cast("int", _rank(choices).value),
+        alpha=1.0,
+        conv_rank=cast("int | None", choices.of("network.conv_rank").value),
+        factor=cast("int", _factor(choices, "lokr").value),
+    )
+    split = sum(splits_convolution(module, shape) for module in select_modules(modules, shape))
+    return f"LyCORIS fails on {split} split convolutions of LoKr beside fp8 weights" if split else None
 
 
 def _factor(choices: Choices, kind: str) -> Decided[object]:

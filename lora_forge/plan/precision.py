@@ -12,13 +12,20 @@ from lora_forge.plan.model import Decided, PrecisionPlan
 from lora_forge.settings import Source
 
 
-def decide_precision(choices: Choices, family: Family, machine: Machine) -> tuple[PrecisionPlan, list[Finding]]:
+def decide_precision(
+    choices: Choices, family: Family, machine: Machine, fp8_obstacle: str | None
+) -> tuple[PrecisionPlan, list[Finding]]:
+    """``fp8_obstacle`` says why the network cannot lie on an fp8 base, where it cannot."""
     mixed, findings = _mixed(choices.of("precision.mixed"), machine)
     full = cast("Decided[bool]", choices.of("precision.full"))
     if full.value and mixed.value == "no":
         full = because(full, False, Source.MACHINE, "full half-precision needs mixed precision")
     fp8 = cast("Decided[bool]", choices.of("precision.fp8_base"))
-    if fp8.value and not machine.gpus and not family.fp8_runs_on_cpu:
+    if fp8.value and fp8_obstacle:
+        hint = "it takes twice the memory; --set network.kind=loha or lora keeps fp8"
+        findings.append(warning("no-fp8-network", f"{fp8_obstacle}: the base stays in {mixed.value}", hint))
+        fp8 = because(fp8, False, Source.FAMILY, fp8_obstacle)
+    elif fp8.value and not machine.gpus and not family.fp8_runs_on_cpu:
         why = f"{family.title} cannot compute its norms in fp8 on a CPU"
         findings.append(info("no-fp8", f"{why}: the base model stays in {mixed.value}"))
         fp8 = because(fp8, False, Source.MACHINE, why)

@@ -135,6 +135,16 @@ def factorize(dimension: int, factor: int = -1) -> tuple[int, int]:
     return small, dimension // small
 
 
+def splits_convolution(module: LoraModule, network: NetworkShape) -> bool:
+    """Whether LoKr stores the large factor of a convolution as two matrices.
+
+    >>> wide = LoraModule("conv", "conv", 320, 320, 3, "resnet")
+    >>> splits_convolution(wide, NetworkShape("lokr", 64, 32.0, conv_rank=8, factor=8))
+    True
+    """
+    return module.kind == "conv" and network.kind == "lokr" and "lokr_w2" not in _lokr(module, network)
+
+
 def _rank(module: LoraModule, network: NetworkShape) -> int:
     if module.kernel == 1:
         return network.rank

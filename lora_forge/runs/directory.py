@@ -60,6 +60,11 @@ class RunDir:
         return self.path / "dataset"
 
     @property
+    def models(self) -> Path:
+        """Links to base models whose own path the engine would misread."""
+        return self.path / "models"
+
+    @property
     def output(self) -> Path:
         return self.path / "output"
 

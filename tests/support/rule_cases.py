@@ -78,7 +78,7 @@ BREAKS: dict[str, Case] = {
     "train-blocks": Case(args(train_blocks="both")),
     "t5-cached": Case({**args(train_t5xxl=True), "text_encoder.mode": "trained"}, reg=20),
     "t5-frozen": Case({**args(train_t5xxl=True), **NO_CACHE}),
-    "lycoris-fp8": Case(args(bypass_mode=False), preset="style-lokr", family="sdxl"),
+    "lycoris-fp8": Case(args(bypass_mode=False), preset="face-loha", family="sdxl"),
     "lycoris-conv-rank": Case({"network.conv_rank": None}, preset="style-lokr", family="sdxl"),
     "rank-from-file": Case(options(dim_from_weights=True)),
     "rank-huge": Case({"network.rank": 2048}),
