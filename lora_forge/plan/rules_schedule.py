@@ -100,6 +100,16 @@ def checkpoints_none(plan: Plan, _context: Context) -> str | None:
     return f"a checkpoint every {every} of {steps} steps means none before the end, and no pictures to compare"
 
 
+def folder_repeats_unused(plan: Plan, context: Context) -> str | None:
+    """A kohya user's ``10_name`` says ten; a policy that sizes repeats itself says otherwise."""
+    said = {s.folder.name: s.repeats for s in context.dataset.train_subsets if s.repeats is not None}
+    used = plan.schedule.repeats.value
+    other = [name for name, repeats in said.items() if isinstance(used, int) and repeats != used]
+    if not other:
+        return None
+    return f"{used} repeats are used, as {plan.schedule.repeats.source.value} says, not those of {', '.join(other)}"
+
+
 ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 GSF = "tu:5198 get_scheduler_fix"
 SCHEDULER, WARMUP, STEPS = "optimizer.scheduler", "schedule.warmup_steps", "schedule.steps"
@@ -109,7 +119,10 @@ WITH_WARMUP = "--set optimizer.scheduler=constant_with_warmup"
 NO_WARMUP = "--set schedule.warmup_steps=0"
 LESS_WARMUP = "--set schedule.warmup_steps=0, or more steps"
 
+FOLDER_HINT = "--set schedule.repeats=N, or --set policy=epochs --set schedule.epochs=N"
+
 SCHEDULE_RULES: tuple[Rule, ...] = (
+    Rule("folder-repeats", INFO, "schedule.repeats", "docs/presets.md", "", folder_repeats_unused, FOLDER_HINT),
     Rule("scheduler-unknown", ERROR, SCHEDULER, GSF, "refuses", scheduler_known, ONE_OF),
     Rule("scheduler-min-rate", ERROR, SCHEDULER, GSF, "refuses", scheduler_ratio_missing, RATIO),
     Rule("scheduler-replaced", WARNING, "engine.options", GSF, "obeys", scheduler_replaced, "leave one of them out"),

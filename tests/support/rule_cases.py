@@ -38,6 +38,8 @@ class Case:
     disk: float = 500.0
     trigger: str | None = "ohwx"
     required: str = ""
+    folders: tuple[tuple[str, int | None], ...] = ()
+    """Kohya folders with their repeats, in place of one flat folder."""
     """What the preset itself would have to say: ``reg_images`` only a preset can write."""
     t5: str = ""
 
@@ -63,6 +65,7 @@ TWO_PHASE: dict[str, Value] = {"text_encoder.mode": "two-phase"}
 SDXL = Case(family="sdxl")
 
 BREAKS: dict[str, Case] = {
+    "folder-repeats": Case(folders=(("10_ohwx", 10),)),
     "preset-family": Case(preset="face-loha"),
     "trigger-missing": Case(trigger=None),
     "no-steps": Case({"policy": "fixed", "schedule.steps": None}, preset="adaptive"),
@@ -230,7 +233,11 @@ def facts_of(case: Case) -> DatasetFacts:
     def picture(n: int) -> ImageFacts:
         return ImageFacts(f"{n:03d}.png", *SHAPES[n % 4], f"ohwx, scene {n}", f"{n:03d}.txt")
 
-    train = SubsetFacts(Path("/photos"), None, None, False, tuple(map(picture, range(case.images))))
+    pictures = tuple(map(picture, range(case.images)))
+    if case.folders:
+        kohya = (SubsetFacts(Path("/photos") / name, n, name, False, pictures) for name, n in case.folders)
+        return DatasetFacts(Path("/photos"), tuple(kohya))
+    train = SubsetFacts(Path("/photos"), None, None, False, pictures)
     reg = SubsetFacts(Path("/reg"), None, None, True, tuple(map(picture, range(case.reg))))
     return DatasetFacts(Path("/photos"), (train, reg) if case.reg else (train,))
 

@@ -1,0 +1,234 @@
+"""What the planner decides, and whom it lets decide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rule_cases import Case, facts_of, machine_of, plan_case, shipped_layers
+
+from lora_forge.families import load_family
+from lora_forge.machine import Gpu, Machine
+from lora_forge.models.facts import ModelFacts
+from lora_forge.plan.levers import card_class, vram
+from lora_forge.plan.make import Ingredients, Planned, make_plan
+from lora_forge.plan.model import Plan
+from lora_forge.policies import load_policy
+from lora_forge.presets.merge import merge_layers
+from lora_forge.settings import Layer, Source, Written
+
+OLD_CARD = Gpu("Tesla T4", 15.0, bf16=False, capability=(7, 5))
+NEW_CARD = Gpu("RTX 4090", 24.0, bf16=True, capability=(8, 9))
+
+
+def plan_with(case: Case, *, models: dict[str, ModelFacts] | None = None, machine: Machine | None = None) -> Planned:
+    asked = {key: Written(value, Source.CLI, f"--set {key}") for key, value in case.settings.items()}
+    preset, origins, _ = merge_layers([*shipped_layers(case.preset), Layer(Source.CLI, "--set", asked)])
+    assert preset is not None
+    machine = machine or machine_of(case)
+    return make_plan(
+        Ingredients(
+            preset=preset,
+            origins=origins,
+            policy=load_policy(preset.policy),
+            family=load_family(case.family),
+            dataset=facts_of(case),
+            models=models or {},
+            machine=machine,
+            name=Written("lora", Source.DATASET, why="test"),
+            family_choice=Written(case.family, Source.CLI, "--family"),
+            trigger=Written(case.trigger, Source.CLI, "--trigger"),
+            gpus=Written(case.gpus, Source.CLI, "--gpus"),
+            vram=vram(None, machine),
+        )
+    )
+
+
+def plan(case: Case) -> Plan:
+    return plan_case(case).plan
+
+
+@pytest.mark.parametrize(
+    ("gib", "size"), [(6.0, 8), (7.6, 8), (9.5, 10), (11.0, 10), (11.6, 12), (15.7, 16), (23.4, None), (80.0, None)]
+)
+def test_a_card_counts_as_the_documented_size_it_reaches(gib: float, size: int | None) -> None:
+    assert card_class(gib) == size
+
+
+@pytest.mark.parametrize(("gib", "swap"), [(8, 28), (10, 22), (12, 16), (16, 8), (24, None), (80, None)])
+def test_flux_swaps_more_blocks_the_smaller_the_card(gib: int, swap: int | None) -> None:
+    decided = plan(Case(vram=gib)).memory.blocks_to_swap
+    assert decided.value == swap
+    assert (decided.source is Source.MACHINE) == (swap is not None)
+
+
+def test_a_person_overrules_the_card() -> None:
+    decided = plan(Case({"memory.blocks_to_swap": 30}, vram=12)).memory.blocks_to_swap
+    assert (decided.value, decided.source) == (30, Source.CLI)
+
+
+def test_a_face_loha_on_8_gb_caches_to_disk_and_accumulates_two() -> None:
+    decided = plan(Case(preset="face-loha", family="sdxl", vram=8))
+    assert (decided.memory.cache_to_disk.value, decided.schedule.grad_accum.value) == (True, 2)
+    assert decided.data.resolution.value == 768  # a cap lowers, it does not raise
+
+
+def test_a_cap_lowers_only_what_exceeds_it() -> None:
+    high = Case({"data.max_bucket": 1280}, preset="face-loha", family="sdxl", vram=8)
+    assert plan(high).data.resolution.value == 768
+
+
+def test_the_smallest_card_decides() -> None:
+    both = Machine((NEW_CARD, OLD_CARD), 64.0, 8, None)
+    assert vram(None, both).value == 15.0
+    assert vram(Written(8, Source.CLI), both).value == 8
+    assert vram(None, Machine((), 64.0, 8, None)).value is None
+
+
+def test_a_card_without_bf16_gets_fp16_and_a_remark() -> None:
+    planned = plan_with(Case(), machine=Machine((OLD_CARD,), 64.0, 8, None))
+    assert (planned.plan.precision.mixed.value, planned.plan.precision.mixed.source) == ("fp16", Source.MACHINE)
+    assert "no-bf16" in {finding.code for finding in planned.findings}
+
+
+def test_without_a_card_it_runs_on_the_cpu_and_says_so() -> None:
+    planned = plan_with(Case(), machine=Machine((), 64.0, 8, None))
+    assert planned.plan.precision.mixed.value == "bf16"
+    assert "no-gpu" in {finding.code for finding in planned.findings}
+
+
+def test_sdxl_keeps_its_base_in_bf16_on_a_cpu() -> None:
+    planned = plan_with(Case(family="sdxl"), machine=Machine((), 64.0, 8, None))
+    assert planned.plan.precision.fp8_base.value is False
+
+
+def test_lokr_over_convolutions_keeps_its_base_in_bf16_on_any_card() -> None:
+    planned = plan_case(Case(preset="style-lokr", family="sdxl"))
+    assert planned.plan.precision.fp8_base.value is False
+    assert "bypass_mode" not in planned.plan.network.args.value
+    assert "no-fp8-network" in {finding.code for finding in planned.findings}
+
+
+def test_lokr_on_flux_has_no_convolution_and_keeps_fp8() -> None:
+    network = Case({"network.kind": "lokr", "network.factor": 8})
+    assert plan(network).precision.fp8_base.value is True
+    assert plan(network).network.args.value["bypass_mode"] is True
+
+
+def test_full_half_precision_needs_mixed_precision() -> None:
+    case = Case({"precision.mixed": "no", "precision.full": True, "precision.fp8_base": False})
+    assert plan(case).precision.full.value is False
+
+
+def test_kohya_folders_give_the_repeats_of_an_epochs_policy() -> None:
+    one = plan(Case(preset="face-loha", family="sdxl", images=12, folders=(("10_ohwx person", 10),)))
+    assert (one.schedule.repeats.value, one.schedule.repeats.source) == (10, Source.DATASET)
+    assert one.schedule.steps.value == 12 * 10 * 10
+    two = plan(Case(preset="face-loha", family="sdxl", images=6, folders=(("10_a", 10), ("4_b", 4), ("c", None))))
+    assert two.schedule.repeats.value == {"10_a": 10, "4_b": 4, "c": 10}
+    assert two.schedule.steps.value == 6 * (10 + 4 + 10) * 10
+
+
+def test_a_person_overrules_the_folder() -> None:
+    case = Case({"schedule.repeats": 3}, preset="face-loha", family="sdxl", folders=(("10_ohwx", 10),))
+    assert (plan(case).schedule.repeats.value, plan(case).schedule.repeats.source) == (3, Source.CLI)
+
+
+def test_a_policy_that_sizes_repeats_does_not_read_the_folder() -> None:
+    assert plan(Case(folders=(("10_ohwx", 10),))).schedule.repeats.value == 2
+
+
+def test_epochs_written_by_a_person_beat_the_policys_steps() -> None:
+    case = Case({"schedule.epochs": 10})
+    assert (plan(case).schedule.steps.value, plan(case).schedule.steps.source) == (460, Source.CLI)
+
+
+def test_no_pictures_when_sampling_is_off() -> None:
+    sampling = plan(Case({"sampling.enabled": False})).sampling
+    assert (sampling.every.value, sampling.prompts.value, sampling.seed.value) == (None, (), None)
+
+
+def test_own_prompts_take_the_place_of_the_set() -> None:
+    sampling = plan(Case({"sampling.prompts": ["{trigger} at sea", "STYLE_TOKEN fog"]})).sampling
+    assert sampling.prompts.value == ("ohwx at sea", "ohwx fog")
+    assert sampling.prompts.source is Source.CLI
+
+
+def test_without_a_trigger_no_generic_stand_in_is_sampled() -> None:
+    assert plan(Case(preset="fast-iteration", trigger=None)).sampling.prompts.value == (
+        "a portrait of a person, plain background",
+    )
+
+
+def test_a_trained_text_encoder_learns_at_four_tenths_of_the_rate() -> None:
+    decided = plan(Case({"text_encoder.mode": "two-phase"}, reg=20))
+    assert decided.optimizer.text_encoder_learning_rate.value == pytest.approx(4e-5)
+    assert decided.text_encoder.switch_step.value == 1000
+    assert decided.text_encoder.reg_required.value is True
+
+
+def test_a_text_encoder_rate_of_ones_own_stands() -> None:
+    own = {"text_encoder.mode": "trained", "optimizer.text_encoder_learning_rate": 2e-5}
+    assert plan(Case(own, reg=20)).optimizer.text_encoder_learning_rate.value == 2e-5
+
+
+def model(name: str, **facts: object) -> ModelFacts:
+    sound = ModelFacts(Path(f"/{name}.safetensors"), "base", "flux", "dev", "original", 19, 38, "BF16", None, 1, None)
+    return replace(sound, **facts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({"family": "sdxl"}, "model-wrong-file"),
+        ({"family": None, "role": "unknown"}, "model-wrong-file"),
+        ({"dtype": "F8_E5M2"}, "model-fp8-type"),
+        ({"quantization": "4-bit bitsandbytes"}, "model-quantized"),
+    ],
+)
+def test_a_file_that_cannot_be_the_base_model_is_an_error(facts: dict[str, object], code: str) -> None:
+    findings = plan_with(Case(), models={"model": model("model", **facts)}).findings
+    assert code in {finding.code for finding in findings if finding.severity == "error"}
+
+
+def test_an_fp8_e4m3fn_base_model_is_welcome() -> None:
+    findings = plan_with(Case(), models={"model": model("model", dtype="F8_E4M3")}).findings
+    assert not {finding.code for finding in findings if finding.code.startswith("model-")}
+
+
+def test_the_lora_follows_the_encoders_own_file_where_it_is_trained() -> None:
+    from lora_forge.families.modules import clip_modules
+
+    small = clip_modules("lora_te1", layers=2, hidden=64, mlp=128)
+    encoder = model("clip", role="clip_l", family=None, modules=small)
+    case = Case({"text_encoder.mode": "trained"}, reg=20)
+    planned = plan_with(case, models={"clip_l": encoder})
+    assert [m for m in planned.modules if m.name.startswith("lora_te")] == list(small)
+    usual = plan_with(case)
+    assert len([m for m in usual.modules if m.name.startswith("lora_te")]) == 72
+
+
+def test_an_sd_checkpoint_tells_its_own_text_encoders() -> None:
+    from lora_forge.families.modules import clip_modules
+
+    small = clip_modules("lora_te", layers=1, hidden=64, mlp=128)
+    checkpoint = model("sd", family="sd15", text_encoder_modules=small)
+    planned = plan_with(Case({"text_encoder.mode": "trained"}, family="sd15", reg=20), models={"model": checkpoint})
+    assert [m for m in planned.modules if m.name.startswith("lora_te")] == list(small)
+
+
+def test_the_disk_needed_counts_every_file_and_the_caches_on_disk() -> None:
+    outputs = plan(Case()).outputs
+    assert outputs.disk_bytes.value == 5 * (outputs.lora_bytes.value + outputs.header_bytes.value)
+    on_disk = plan(Case({"memory.cache_to_disk": True})).outputs.disk_bytes.value - outputs.disk_bytes.value
+    assert on_disk == 23 * 4 * (16 * 96 * 96 + 768 + 512 * 4096)
+
+
+def test_the_same_ingredients_make_the_same_plan() -> None:
+    assert plan_case(Case()).plan.model_dump_json() == plan_case(Case()).plan.model_dump_json()
+
+
+def test_a_plan_survives_its_json() -> None:
+    before = plan(Case(preset="face-loha", family="sdxl", folders=(("10_a", 10), ("4_b", 4))))
+    assert Plan.model_validate_json(before.model_dump_json()) == before
