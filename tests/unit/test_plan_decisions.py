@@ -232,3 +232,63 @@ def test_the_same_ingredients_make_the_same_plan() -> None:
 def test_a_plan_survives_its_json() -> None:
     before = plan(Case(preset="face-loha", family="sdxl", folders=(("10_a", 10), ("4_b", 4))))
     assert Plan.model_validate_json(before.model_dump_json()) == before
+
+
+def test_a_lever_is_cut_to_the_blocks_that_the_base_model_has() -> None:
+    small = model("small", double_blocks=4, single_blocks=4)
+    machine = Machine((Gpu("small card", 12.0, bf16=True, capability=(8, 6)),), 64.0, 8, None)
+    swap = plan_with(Case(), models={"model": small}, machine=machine).plan.memory.blocks_to_swap
+    assert (swap.value, swap.source) == (2, Source.MACHINE)
+
+
+def test_sdxl_caches_no_outputs_of_an_encoder_in_training() -> None:
+    case = Case({"text_encoder.mode": "trained"}, family="sdxl", reg=20)
+    assert plan(case).memory.cache_text_encoder_outputs.value is False
+    kept = Case({"text_encoder.mode": "trained"}, reg=20)
+    assert plan(kept).memory.cache_text_encoder_outputs.value is True  # FLUX: T5 stays cached
+
+
+def test_a_switch_that_a_person_turned_back_is_said() -> None:
+    case = Case({"memory.cache_to_disk": False}, preset="face-loha", family="sdxl", vram=8)
+    assert "lever-overruled" in {finding.code for finding in plan_case(case).findings}
+
+
+def test_the_usual_text_encoders_have_their_documented_modules() -> None:
+    counts = {}
+    for family in ("sd15", "sdxl"):
+        case = Case({"text_encoder.mode": "trained"}, family=family, reg=20)
+        counts[family] = len([m for m in plan_case(case).modules if m.name.startswith("lora_te")])
+    assert counts == {"sd15": 72, "sdxl": 72 + 192}
+
+
+def test_an_unknown_policy_sizes_nothing() -> None:
+    from lora_forge.policies import sized_keys
+
+    assert sized_keys("nosuch") == frozenset()
+
+
+def test_an_image_keeps_its_own_bucket_where_nothing_is_enlarged() -> None:
+    from lora_forge.plan.buckets import BucketSettings, bucket_of
+
+    assert bucket_of((500, 300), BucketSettings((768, 768), upscale=False)) == (448, 256)
+
+
+def test_t5_has_seven_modules_a_layer() -> None:
+    from lora_forge.families.modules import t5_modules
+
+    assert len(t5_modules()) == 168
+
+
+def test_a_rank_that_nobody_sizes_is_16_with_alpha_alike() -> None:
+    nobody = Case({"policy": "fixed", "network.rank": None, "network.alpha": None, "schedule.steps": 100})
+    network = plan(nobody).network
+    assert (network.rank.value, network.alpha.value, network.rank.source) == (16, 16.0, Source.DEFAULT)
+
+
+def test_a_bool_is_no_number_for_a_network_argument() -> None:
+    case = Case({"network.args": {"rank_dropout": True}})
+    assert "network-argument" in {finding.code for finding in plan_case(case).findings}
+
+
+def test_lokr_without_a_factor_splits_as_evenly_as_it_can() -> None:
+    assert plan(Case({"network.kind": "lokr"})).network.factor.value == -1
