@@ -33,17 +33,22 @@ class ForgeError(Exception):
 
     ``message`` names the value and its place (``file:line`` or a dotted key);
     ``hint`` is one command or edit to try; ``findings`` carries every problem
-    seen at once where there are several.
+    seen at once where there are several. ``code`` says more exactly than the
+    class what happened, where that is known (``docs/diagnosis.md``).
     """
 
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "failed"
 
-    def __init__(self, message: str, hint: str = "", *, findings: Sequence[Finding] = ()) -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, findings: Sequence[Finding] = (), code: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.findings = tuple(findings)
+        if code is not None:
+            self.code = code  # type: ignore[misc]  # per instance
 
 
 class InvalidInput(ForgeError):
@@ -77,8 +82,15 @@ class EngineError(ForgeError):
 
 
 class OutOfMemory(ForgeError):
+    """``smaller`` are the settings, as ``--set`` takes them, of the lever to try next; empty where there is none.
+
+    ``run`` is the UUID of the run that failed, where there was one.
+    """
+
     exit_code = 5
     code = "out-of-memory"
+    smaller: tuple[str, ...] = ()
+    run: str | None = None
 
 
 class Diverged(ForgeError):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lora_forge.datasets.facts import DatasetFacts
     from lora_forge.engine.home import EngineHome
     from lora_forge.families.family import Family, ModelFile
+    from lora_forge.holdout import HeldOut
     from lora_forge.machine import Machine
     from lora_forge.models.facts import ModelFacts
     from lora_forge.presets.model import Preset
@@ -34,6 +35,8 @@ class Invocation:
     trust_code: bool = False
     prompts: Path | None = None
     """A file of sample prompts, one a line."""
+    parent: str | None = None
+    """The UUID of the run that this one makes anew."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Gathered:
     home: EngineHome
     trigger: Written
     findings: tuple[Finding, ...]
+    held_out: HeldOut | None = None
+    """The images kept out of training, where any are asked for; ``dataset`` is then without them."""
 
 
 def gather(call: Invocation) -> Gathered:
@@ -62,15 +67,17 @@ def gather(call: Invocation) -> Gathered:
         InvalidInput: there is no preset or dataset to plan with.
     """
     from lora_forge.engine.choice import choose_engine
+    from lora_forge.gather_dataset import hold_out_asked, import_dataset_file, read_dataset
     from lora_forge.machine import probe_machine
     from lora_forge.project import gather_request
 
     request, layers, findings = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
+    request, layers = import_dataset_file(request, layers, call, findings)
     layers += _read_prompts(call, findings)
     preset, origins = _read_preset(request, layers, call.cwd, findings)
     family, choice = _choose_family(request, preset, findings)
     extension = preset.captions.extension if preset else ".txt"
-    dataset = _read_dataset(request, extension, findings)
+    dataset = read_dataset(request, extension, findings)
     if preset is not None:
         findings += _untrusted(preset, origins, call)
     paths, models = _read_models(request, family, call, findings)
@@ -81,6 +88,8 @@ def gather(call: Invocation) -> Gathered:
             "each is named above",
             findings=findings,
         )
+    trigger = _trigger(request, dataset, findings)
+    held_out = hold_out_asked(preset, dataset, call, findings)
     machine = probe_machine(call.cwd, env=call.env)
     return Gathered(
         request=request,
@@ -88,13 +97,14 @@ def gather(call: Invocation) -> Gathered:
         origins=origins,
         family=family,
         family_choice=choice,
-        dataset=dataset,
+        dataset=held_out.split.facts if held_out else dataset,
         models=models,
         model_paths=paths,
         machine=machine,
         home=choose_engine(call.env, machine),
-        trigger=_trigger(request, dataset, findings),
+        trigger=trigger,
         findings=tuple(findings),
+        held_out=held_out,
     )
 
 
@@ -206,19 +216,6 @@ def _choose_family(request: Request, preset: Preset | None, findings: list[Findi
         hint = did_you_mean(str(choice.value), family_names(), "Families are: " + ", ".join(family_names()) + ".")
         findings.append(error("family-unknown", f"There is no family {choice.value!r}.", hint, choice.where))
         return None, choice
-
-
-def _read_dataset(request: Request, extension: str, findings: list[Finding]) -> DatasetFacts | None:
-    from lora_forge.datasets.scan import scan_dataset
-
-    root = request.path("dataset")
-    if root is None:
-        hint = "--dataset DIR, `dataset:` in forge.yaml, or a folder named dataset here"
-        findings.append(error("dataset-missing", "no dataset was named", hint, "dataset"))
-        return None
-    facts, problems = scan_dataset(root, caption_extension=extension, reg=request.path("reg"))
-    findings += problems
-    return facts
 
 
 def _untrusted(preset: Preset, origins: Mapping[str, Origin], call: Invocation) -> list[Finding]:

@@ -8,8 +8,8 @@ folder where a flag or a variable names it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from lora_forge.errors import PresetError
@@ -17,11 +17,12 @@ from lora_forge.findings import Finding, error, warning
 from lora_forge.presets.keys import RUN_KEYS, cut, did_you_mean, nearest, preset_leaves, printable, shown
 from lora_forge.presets.loader import is_path, parse_set, shown_path
 from lora_forge.presets.yaml_reader import read_settings_file
-from lora_forge.settings import Layer, Source, Value, Written
+from lora_forge.project_datasets import AskedFolder, read_folders
+from lora_forge.settings import Layer, Scalar, Source, Value, Written
 
 PROJECT_FILE = "forge.yaml"
 DATASET_FOLDER = "dataset"
-FOREIGN_VARIABLES = frozenset({"FORGE_HOME"})
+FOREIGN_VARIABLES = frozenset({"FORGE_CACHE", "FORGE_HOME"})
 """Variables that mean something elsewhere in forge; all others are checked against the list."""
 
 _MODEL_KEYS = ("model", "clip_l", "t5xxl", "ae", "vae", "tokenizers")
@@ -54,6 +55,13 @@ class Request:
     runs: Written | None = None
     gpus: Written | None = None
     vram: Written | None = None
+    folders: tuple[AskedFolder, ...] = ()
+    """Every folder to train on; ``dataset`` is the first of them."""
+
+    def dataset_words(self) -> Value:
+        """The dataset in words that ``--dataset`` takes."""
+        words: list[Scalar] = [folder.words() for folder in self.folders]
+        return self.text("dataset") if not words else words[0] if len(words) == 1 else words
 
     def path(self, key: str) -> Path | None:
         """The path under ``key``, or None."""
@@ -92,7 +100,9 @@ def gather_request(
     set_layers, set_findings = _read_set(flags.get("set"))
     findings = [*user_findings, *project_findings, *check_environment(env), *set_findings]
     places = [_from_flags(flags, cwd), _from_environment(env, cwd), project, user]
-    request = Request(**{key: _first(key, places, findings) for key in RUN_KEYS})
+    folders = _folders(places, findings)
+    said = {key: _first(key, places, findings) for key in RUN_KEYS if key != "dataset"}
+    request = Request(**said, dataset=_first_folder(folders), folders=folders)
     return _with_dataset(request, cwd), [*user_layers, *project_layers, *set_layers], findings
 
 
@@ -148,7 +158,7 @@ def _read_file(path: Path, cwd: Path) -> tuple[_Spoken, list[Layer], list[Findin
     label = shown_path(path, cwd)
     overrides = {_OVERRIDES + key for key in preset_leaves()}
     leaves = {*_file_keys(), *overrides}
-    written, findings = read_settings_file(path, source=Source.PROJECT, label=label, leaves=leaves)
+    written, findings = read_settings_file(path, source=Source.PROJECT, label=label, leaves=leaves, listed=("dataset",))
     named = {key: written[place] for place, key in _file_keys().items() if place in written}
     return _Spoken(named, path.parent), _override_layers(written, label), findings + _unknown_places(written)
 
@@ -201,6 +211,21 @@ def _first(key: str, places: Iterable[_Spoken], findings: list[Finding]) -> Writ
         if key in place.values and place.values[key].value is not None
     ]
     return next((word for word in words if word), None)
+
+
+def _folders(places: Iterable[_Spoken], findings: list[Finding]) -> tuple[AskedFolder, ...]:
+    """The folders of the highest place that names any; what is wrong is reported wherever it stands."""
+    named = [
+        [folder._replace(path=_absolute(folder.path, place.base)) for folder in folders]
+        for place in places
+        if (written := place.values.get("dataset")) is not None and written.value is not None
+        if (folders := read_folders(written, findings))
+    ]
+    return tuple(named[0]) if named else ()
+
+
+def _first_folder(folders: Sequence[AskedFolder]) -> Written | None:
+    return replace(folders[0].written, value=folders[0].path) if folders else None
 
 
 def _check(key: str, written: Written, base: Path, findings: list[Finding]) -> Written | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lora_forge import __version__
-from lora_forge.cli import demo, engine, init, models, plan, preset, train
+from lora_forge.cli import dataset, demo, diagnose, engine, init, models, plan, preset, runs, train
 from lora_forge.cli.output import TASTE
 
 app = typer.Typer(
@@ -22,10 +22,13 @@ app = typer.Typer(
 app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("demo")(demo.demo)
+app.command("diagnose")(diagnose.diagnose)
 app.command("init")(init.init)
+app.add_typer(dataset.app, name="dataset")
 app.add_typer(engine.app, name="engine")
 app.add_typer(preset.app, name="preset")
 app.add_typer(models.app, name="models")
+app.add_typer(runs.app, name="runs")
 
 
 def _version(wanted: bool) -> None:

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Preset = Annotated[str | None, typer.Option("--preset", "-p", help="A preset's name or file.")]
 Dataset = Annotated[str | None, typer.Option("--dataset", "-d", help="Folder of images and captions.")]
+Datasets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dataset",
+        "-d",
+        help="Folder of images and captions, or a dataset TOML; several times, or '{path: a, repeats: 2}'.",
+        show_default=False,
+    ),
+]
 Family = Annotated[str | None, typer.Option("--family", help="flux, sdxl, sd15.")]
 Trigger = Annotated[str | None, typer.Option("--trigger", "-t", help="The token that calls the subject.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the LoRA file.")]
@@ -29,15 +38,24 @@ Gpus = Annotated[int | None, typer.Option("--gpus", help="How many GPUs to use."
 Vram = Annotated[int | None, typer.Option("--vram", help="Plan for a card of this many GB.", min=1)]
 Prompts = Annotated[Path | None, typer.Option("--prompts", help="File of sample prompts, one a line.")]
 Samples = Annotated[bool, typer.Option("--samples/--no-samples", help="Pictures at each checkpoint.")]
+Validation = Annotated[
+    int | None, typer.Option("--validation", help="Hold this many images out and report their loss.", min=1)
+]
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Let the preset or forge.yaml name Python code for the engine to import.")
 ]
 RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Where the run lies; default runs/NAME-001.")]
 
 
-def given(**flags: str | int | None) -> dict[str, Value]:
-    """The flags that were really given."""
-    return {name: value for name, value in flags.items() if value is not None}
+def given(**flags: str | int | list[str] | None) -> dict[str, Value]:
+    """The flags that were really given; a list of one is that one."""
+    said: dict[str, Value] = {}
+    for name, value in flags.items():
+        if isinstance(value, list):
+            said.update({name: [*value] if len(value) > 1 else value[0]} if value else {})
+        elif value is not None:
+            said[name] = value
+    return said
 
 
 def invocation(
@@ -48,6 +66,7 @@ def invocation(
     *,
     samples: bool = True,
     trust_code: bool = False,
+    validation: int | None = None,
 ) -> Invocation:
     """What one call of forge was given, with the environment and folder it was called in."""
     import os
@@ -55,4 +74,5 @@ def invocation(
     from lora_forge.gather import Invocation
 
     overrides = (*(settings or ()), *(() if samples else ("sampling.enabled=false",)))
+    overrides += () if validation is None else (f"data.validation={validation}",)
     return Invocation(flags, overrides, dict(os.environ), Path.cwd(), run_dir, prompts=prompts, trust_code=trust_code)

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Protocol, TypeVar, cast
 
 import typer
 
@@ -98,15 +98,17 @@ def fail(error: ForgeError, *, as_json: bool) -> int:
         return error.exit_code
     print_findings(error.findings)
     out = console(stderr=True)
-    out.print(f"[bold red]error[/] {_plain(error.message)}", highlight=False, soft_wrap=True)
+    out.print(f"[bold red]error[/] {plain(error.message)}", highlight=False, soft_wrap=True)
     if error.hint:
-        out.print(f"  try: {_plain(error.hint)}", highlight=False, soft_wrap=True)
+        out.print(f"  try: {plain(error.hint)}", highlight=False, soft_wrap=True)
     return error.exit_code
 
 
 def _fail_unforeseen(bug: Exception, *, as_json: bool) -> int:
     """A defect of forge's own: still one object on stdout, with the traceback on stderr."""
-    traceback.print_exception(bug, file=sys.stderr)
+    from lora_forge.neutral import neutral
+
+    sys.stderr.write(neutral("".join(traceback.format_exception(bug))))
     hint = "this is a defect in forge: please report it with the lines above"
     return fail(ForgeError(f"{type(bug).__name__}: {bug}", hint), as_json=as_json)
 
@@ -119,7 +121,9 @@ def print_json(data: object, findings: Iterable[Finding], *, ok: bool, error: Fo
         "findings": [finding.as_json() for finding in findings],
         "error": error and {"code": error.code, "message": error.message, "hint": error.hint},
     }
-    text = json.dumps(envelope, indent=2, ensure_ascii=False, default=str)
+    from lora_forge.neutral import json_without_commands
+
+    text = json_without_commands(json.dumps(envelope, indent=2, ensure_ascii=False, default=str))
     sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
@@ -134,31 +138,35 @@ def print_findings(findings: Iterable[Finding]) -> None:
         return
     out = console(stderr=True)
     for finding in findings:
-        place = f" [dim]({_plain(finding.where)})[/]" if finding.where else ""
+        place = f" [dim]({plain(finding.where)})[/]" if finding.where else ""
         mark = _MARKS[finding.severity.value]
-        out.print(f"{mark} {_plain(finding.message)}{place}", highlight=False, soft_wrap=True)
+        out.print(f"{mark} {plain(finding.message)}{place}", highlight=False, soft_wrap=True)
         if finding.hint:
-            out.print(f"  [dim]try:[/] {_plain(finding.hint)}", highlight=False, soft_wrap=True)
+            out.print(f"  [dim]try:[/] {plain(finding.hint)}", highlight=False, soft_wrap=True)
 
 
 def message(text: str) -> None:
     """A line for people while something is under way."""
     if not TASTE.quiet:
-        console(stderr=True).print(_plain(text), highlight=False, soft_wrap=True)
+        console(stderr=True).print(plain(text), highlight=False, soft_wrap=True)
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console that obeys ``--color`` and ``NO_COLOR``."""
+    """A rich console that obeys ``--color`` and ``NO_COLOR``, and prints no line that a CI runner would obey."""
     from rich.console import Console
+
+    from lora_forge.neutral import CommandFilter
 
     forced = {"always": True, "never": False, "auto": None}[TASTE.color]
     no_color = True if TASTE.color == "never" else None
-    return Console(stderr=stderr, force_terminal=forced if forced else None, no_color=no_color)
+    stream = cast("IO[str]", CommandFilter(sys.stderr if stderr else sys.stdout))
+    return Console(file=stream, force_terminal=forced if forced else None, no_color=no_color, emoji=False)
 
 
-def _plain(text: str) -> str:
-    """Foreign text as text: no markup, no terminal control, undecodable bytes shown as escapes."""
+def plain(text: str) -> str:
+    """Foreign text as text: no markup, no terminal control, no CI command, undecodable bytes as escapes."""
     from rich.markup import escape
 
-    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-    return escape(shown.encode("utf-8", "backslashreplace").decode())
+    from lora_forge.neutral import neutral
+
+    return escape(neutral(text).encode("utf-8", "backslashreplace").decode())

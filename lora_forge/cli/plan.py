@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def plan(
     preset: o.Preset = None,
-    dataset: o.Dataset = None,
+    dataset: o.Datasets = None,
     family: o.Family = None,
     trigger: o.Trigger = None,
     name: o.Name = None,
@@ -33,6 +33,7 @@ def plan(
     vram: o.Vram = None,
     prompts: o.Prompts = None,
     samples: o.Samples = True,
+    validation: o.Validation = None,
     run_dir: o.RunDir = None,
     trust_code: o.TrustCode = False,
     explain: Annotated[bool, typer.Option("--explain", help="Source and reason of every value.")] = False,
@@ -48,7 +49,11 @@ def plan(
     def use_case() -> PlanResult:
         from lora_forge.workflow import plan_run
 
-        return plan_run(o.invocation(flags, settings, run_dir, prompts, samples=samples, trust_code=trust_code))
+        return plan_run(
+            o.invocation(
+                flags, settings, run_dir, prompts, samples=samples, trust_code=trust_code, validation=validation
+            )
+        )
 
     def as_text(result: PlanResult, out: Console) -> None:
         from lora_forge.cli.plan_view import print_explained, print_plan, print_rendered

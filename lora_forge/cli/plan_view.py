@@ -70,6 +70,8 @@ def _rows(plan: Plan) -> Iterator[tuple[str, RenderableType]]:
     yield "optimizer", _optimizer(plan)
     yield "steps", _arithmetic(plan)
     yield "buckets", _buckets(plan)
+    if plan.data.validation_images.value:
+        yield "held out", f"{plan.data.validation_images.value} images, whose loss is told at every checkpoint"
     yield "precision", _precision(plan)
     yield "text encoder", _text_encoder(plan)
     yield "checkpoints", _checkpoints(plan)
@@ -171,20 +173,22 @@ def _shown(key: str, leaf: Decided[object]) -> str:
 
 
 def _safe(text: object) -> str:
-    from rich.markup import escape
+    from lora_forge.cli.output import plain
 
-    return escape(str(text).encode("utf-8", "backslashreplace").decode())
+    return plain(str(text))
 
 
 def print_rendered(rendered: Rendered, out: Console) -> None:
     """The files the engine reads and the commands that start it, ready to copy."""
     import shlex
 
+    from lora_forge.neutral import neutral
+
     for title, text in (("train.toml", rendered.train_toml), ("dataset.toml", rendered.dataset_toml)):
         out.print(f"[bold]# {title}[/]")
         out.print(text, markup=False, highlight=False, soft_wrap=True)
     out.print("[bold]# the command[/]")
-    out.print(shlex.join(rendered.argv), markup=False, highlight=False, soft_wrap=True)
+    out.print(neutral(shlex.join(rendered.argv)), markup=False, highlight=False, soft_wrap=True)
     out.print("\n[bold]# the same without forge, from the engine's folder[/]")
     plain = shlex.join(rendered.plain_argv) if rendered.plain_argv else f"(none: {rendered.plain_argv_why})"
-    out.print(plain, markup=False, highlight=False, soft_wrap=True)
+    out.print(neutral(plain), markup=False, highlight=False, soft_wrap=True)

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lora_forge.cli import options as o
-from lora_forge.cli.output import TASTE, show
+from lora_forge.cli.output import TASTE, message, show
+
+STOP_GRACE_S = 30.0
+"""The default of ``run_task``, which is not imported for a help text."""
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.workflow import RunResult
+    from lora_forge.run_resuming import Result
 
 
 def train(
     preset: o.Preset = None,
-    dataset: o.Dataset = None,
+    dataset: o.Datasets = None,
     family: o.Family = None,
     trigger: o.Trigger = None,
     name: o.Name = None,
@@ -33,30 +36,55 @@ def train(
     vram: o.Vram = None,
     prompts: o.Prompts = None,
     samples: o.Samples = True,
+    validation: o.Validation = None,
     run_dir: o.RunDir = None,
     trust_code: o.TrustCode = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Lay out the run directory; start nothing.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the latest unfinished run of this name, or with --run-dir.")
+    ] = False,
+    grace: Annotated[
+        float, typer.Option("--grace", help="Seconds a stopped training may take to save its state.", min=0)
+    ] = STOP_GRACE_S,
+    retry_smaller: Annotated[
+        bool, typer.Option("--retry-smaller", help="Where memory runs out, try again smaller, three times at most.")
+    ] = False,
     as_json: o.AsJson = False,
 ) -> None:
     """Train a LoRA and verify it: exit 0 means that the file is what the plan said."""
+    if resume and dry_run:
+        raise typer.BadParameter("--resume goes on with a run; --dry-run only lays one out", param_hint="--resume")
+    if resume and retry_smaller:
+        raise typer.BadParameter("a smaller plan is a new run; --resume goes on with one", param_hint="--retry-smaller")
     flags = o.given(
         preset=preset, dataset=dataset, family=family, trigger=trigger, name=name, model=model, clip_l=clip_l,
         t5xxl=t5xxl, ae=ae, vae=vae, tokenizers=tokenizers, reg=reg, gpus=gpus, vram=vram,
     )  # fmt: skip
 
-    def use_case() -> RunResult:
+    def use_case() -> Result:
         from lora_forge.cli.live import LiveView
-        from lora_forge.workflow import start_run
+        from lora_forge.run_workflow import start_run
 
-        return start_run(
-            o.invocation(flags, settings, run_dir, prompts, samples=samples, trust_code=trust_code),
-            LiveView(TASTE, as_json=as_json),
-            dry_run=dry_run,
+        call = o.invocation(
+            flags, settings, run_dir, prompts, samples=samples, trust_code=trust_code, validation=validation
+        )
+        watcher = LiveView(TASTE, as_json=as_json)
+        if resume:
+            from lora_forge.run_resuming import resume_run
+
+            return resume_run(call, watcher, grace_s=grace)
+        if not retry_smaller:
+            return start_run(call, watcher, dry_run=dry_run, grace_s=grace)
+        from lora_forge.smaller_runs import start_smaller
+
+        # a view of its own for each try: it holds the progress of one training
+        return start_smaller(
+            call, lambda it: start_run(it, LiveView(TASTE, as_json=as_json), dry_run=dry_run, grace_s=grace), message
         )
 
-    def as_text(result: RunResult, out: Console) -> None:
-        from lora_forge.cli.run_view import print_run
+    def as_text(result: Result, out: Console) -> None:
+        from lora_forge.cli.run_view import print_ended
 
-        print_run(result, out)
+        print_ended(result, out)
 
     show(use_case, as_text, as_json=as_json, unsaid=lambda result: result.noticed)

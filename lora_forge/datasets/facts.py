@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from lora_forge.settings import Written
+
 
 class ImageFacts(NamedTuple):
     """One image file of a subset.
@@ -31,6 +33,8 @@ class SubsetFacts(NamedTuple):
     class_tokens: str | None
     is_reg: bool
     images: tuple[ImageFacts, ...]
+    written: Written | None = None
+    """The repeats as a person wrote them for this folder; None where its name says them, or nobody."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,13 @@ class DatasetFacts:
 
     root: Path
     subsets: tuple[SubsetFacts, ...]
+    held_out: tuple[SubsetFacts, ...] = ()
+    """Images for validation alone; none of them is in ``subsets``."""
+
+    @property
+    def validation_images(self) -> int:
+        """How many images are held out for validation."""
+        return sum(len(subset.images) for subset in self.held_out)
 
     @property
     def images(self) -> int:

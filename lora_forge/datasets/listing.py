@@ -10,6 +10,25 @@ from typing import NamedTuple
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 CAPTION_EXTENSIONS = (".txt", ".caption")
+UNREAD_EXTENSIONS = frozenset(
+    {
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jxl",
+        ".jp2",
+        ".psd",
+        ".dng",
+        ".cr2",
+        ".nef",
+        ".svg",
+        ".jfif",
+    }
+)
+"""Pictures that neither forge nor the engine reads, though a person may think so."""
 _KOHYA = re.compile(r"([0-9]{1,6})_(.*)", re.DOTALL)
 
 
@@ -24,6 +43,8 @@ class Listing:
     hidden: list[str] = field(default_factory=list)
     not_utf8: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    like_images: list[str] = field(default_factory=list)
 
 
 class KohyaName(NamedTuple):
@@ -66,8 +87,9 @@ def list_folder(folder: Path, caption_extension: str) -> Listing:
     with os.scandir(folder) as entries:
         for entry in entries:
             _sort(listing, entry, extensions)
-    for names in (listing.images, listing.folders, listing.hidden, listing.not_utf8, listing.broken):
-        names.sort()
+    for names in vars(listing).values():
+        if isinstance(names, list):
+            names.sort()
     return listing
 
 
@@ -90,7 +112,7 @@ def _sort_image(listing: Listing, entry: os.DirEntry[str]) -> None:
     if entry.is_file():
         listing.images.append(entry.name)
     elif entry.is_dir():
-        listing.folders.append(entry.name)
+        listing.like_images.append(entry.name)
     else:
         listing.broken.append(entry.name)
 
@@ -104,6 +126,8 @@ def _sort_caption(listing: Listing, entry: os.DirEntry[str], extensions: tuple[s
             if is_exact or stem not in listing.captions[extension]:
                 listing.captions[extension][stem] = name
             return
+    if split_name(name)[1].lower() in UNREAD_EXTENSIONS:
+        listing.unread.append(name)
 
 
 def _is_utf8(name: str) -> bool:

@@ -1,115 +1,77 @@
-"""Findings gathered while scanning, bounded: ten thousand broken files fill no screen."""
+"""Findings gathered while looking at files, bounded where they must be: ten thousand broken files fill no screen."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import NamedTuple
 
-from lora_forge.findings import Finding, error, info, warning
+from lora_forge.datasets.remarks import REMARKS
+from lora_forge.findings import Finding, error
 
 SHOWN_EACH = 20
 SHOWN_TOGETHER = 5
 
 
-class _Remark(NamedTuple):
-    finding: Callable[[str, str, str, str], Finding]
-    code: str
-    message: str
-    hint: str
-
-
-_REMARKS = (
-    _Remark(info, "hidden-files", "Hidden files are skipped ({count}): {names}.", ""),
-    _Remark(
-        warning,
-        "duplicate-stem",
-        "Images that share a caption file with another ({count}): {names}.",
-        "Rename them, and give each its own caption.",
-    ),
-    _Remark(
-        warning,
-        "image-extension",
-        "Images that are not what their ending says ({count}): {names}.",
-        "Rename or convert them.",
-    ),
-    _Remark(
-        warning,
-        "caption-lines",
-        "Captions of several lines, of which only the first is read ({count}): {names}.",
-        "Put each caption on one line.",
-    ),
-    _Remark(
-        warning,
-        "caption-blank",
-        "Captions whose first line is blank and which are read as empty ({count}): {names}.",
-        "Move the caption to the first line.",
-    ),
-    _Remark(
-        warning,
-        "caption-bom",
-        "Captions with a byte order mark, which spoils their first word ({count}): {names}.",
-        "Save them as UTF-8 without BOM.",
-    ),
-    _Remark(
-        warning,
-        "caption-extension",
-        "Images without a {extension} caption but with one of another ending ({count}): {names}.",
-        "Captions are read from {extension} files; set captions.extension, or rename the files.",
-    ),
-    _Remark(
-        warning,
-        "caption-missing",
-        "Images without a caption ({count}): {names}.",
-        "Write a {extension} file of the same name beside each.",
-    ),
-)
-
-
 class Notes:
-    """Two ways to note: each file on its own, or many files under one remark."""
+    """Two ways to note: a finding as it stands, or one more file under a remark of the table.
 
-    def __init__(self) -> None:
+    ``per_file`` says each file with its place; without it many files make one
+    sentence a folder, which is what a plan has room for.
+    """
+
+    def __init__(self, *, per_file: bool = False) -> None:
+        self.per_file = per_file
         self._findings: list[Finding] = []
         self._counts: dict[str, int] = {}
-        self._groups: dict[tuple[str, str], list[str]] = {}
+        self._groups: dict[tuple[str, str], dict[str, str]] = {}
 
     def add(self, finding: Finding) -> None:
         """A finding about the whole."""
         self._findings.append(finding)
 
     def each(self, code: str, message: str, hint: str, where: str) -> None:
-        """An error about one file; after the first twenty of a kind they are only counted."""
+        """An error about one file; in a plan, after the first twenty of a kind they are only counted."""
         self._counts[code] = self._counts.get(code, 0) + 1
-        if self._counts[code] <= SHOWN_EACH:
+        if self.per_file or self._counts[code] <= SHOWN_EACH:
             self._findings.append(error(code, message, hint, where))
 
-    def together(self, code: str, folder: str, name: str) -> None:
-        """One more file of a kind that ``close`` will report in one sentence."""
-        self._groups.setdefault((code, folder), []).append(name)
+    def together(self, code: str, folder: str, name: str, detail: str = "") -> None:
+        """One more file of a kind; ``close`` will speak of it."""
+        self._groups.setdefault((code, folder), {})[name] = detail
 
     def close(self, caption_extension: str) -> None:
-        """Turn what was noted together into one sentence a kind and folder, in the order of the table."""
-        for remark in _REMARKS:
-            for (code, folder), names in self._groups.items():
-                if code == remark.code:
-                    where = {
-                        "extension": caption_extension,
-                        "count": f"{len(names):,}",
-                        "names": listed(names),
-                    }
-                    text, hint = remark.message.format(**where), remark.hint.format(**where)
-                    self._findings.append(remark.finding(code, text, hint, folder))
+        """Turn what was noted together into findings, in the order of the table."""
+        order = {code: place for place, code in enumerate(REMARKS)}
+        for (code, folder), names in sorted(self._groups.items(), key=lambda group: order[group[0][0]]):
+            if self.per_file:
+                self._findings += [_one(code, folder, name, names[name], caption_extension) for name in names]
+            elif REMARKS[code].many:
+                self._findings.append(_many(code, folder, list(names), caption_extension))
         self._groups.clear()
 
     def findings(self) -> list[Finding]:
         """All that was noted, with one line for what was only counted."""
+        if self.per_file:
+            return self._findings
         beyond = [
             error(code, f"{count - SHOWN_EACH:,} more files have the same problem.")
             for code, count in self._counts.items()
             if count > SHOWN_EACH
         ]
         return self._findings + beyond
+
+
+def _one(code: str, folder: str, name: str, detail: str, extension: str) -> Finding:
+    remark = REMARKS[code]
+    words = {"name": printable(name), "detail": printable(detail), "extension": extension}
+    where = f"{folder}/{words['name']}" + (":1" if remark.lined else "")
+    return Finding(code, remark.severity, remark.one.format(**words), remark.hint.format(**words), where)
+
+
+def _many(code: str, folder: str, names: list[str], extension: str) -> Finding:
+    remark = REMARKS[code]
+    words = {"count": f"{len(names):,}", "names": listed(names), "extension": extension}
+    hint = remark.hint.format(**words, detail="lower case")
+    return Finding(code, remark.severity, remark.many.format(**words), hint, folder)
 
 
 def listed(names: list[str]) -> str:
@@ -129,4 +91,4 @@ def printable(name: str) -> str:
     >>> printable("caf\udce9.png")
     'caf\\xe9.png'
     """
-    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", errors="backslashreplace")

@@ -14,19 +14,22 @@ from lora_forge.datasets.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lora_forge.datasets.image_size import UnreadableImage, read_image_header
 from lora_forge.datasets.listing import KohyaName, Listing, list_folder, parse_kohya_name, split_name
 from lora_forge.datasets.notes import Notes, listed, printable
+from lora_forge.datasets.strays import note_strays, note_unread
 from lora_forge.findings import Finding, error, warning
 
 _SAME_KIND = {".jpeg": ".jpg"}
 _PLAIN = KohyaName(0, None)
 
 
-def scan_dataset(root: Path, *, caption_extension: str, reg: Path | None = None) -> tuple[DatasetFacts, list[Finding]]:
-    """Measure every image of ``root`` and of the regularization folder ``reg``.
+def scan_dataset(
+    root: Path, *, caption_extension: str, reg: Path | None = None, per_file: bool = False
+) -> tuple[DatasetFacts, list[Finding]]:
+    """Measure every image of ``root`` and of the regularization folder ``reg``; ``per_file`` is said in ``Notes``.
 
     Extensions count in any case: the run's own folder of links lower-cases them,
     which the engine on its own would ask for.
     """
-    scan = _Scan(caption_extension, reg)
+    scan = _Scan(caption_extension, reg, Notes(per_file=per_file))
     subsets = scan.folder(root, is_reg=False)
     if reg is not None and _same(root, reg):
         message = f"The regularization folder {printable(str(reg))} is the dataset itself."
@@ -39,8 +42,8 @@ def scan_dataset(root: Path, *, caption_extension: str, reg: Path | None = None)
 
 
 class _Scan:
-    def __init__(self, caption_extension: str, reg: Path | None) -> None:
-        self.notes = Notes()
+    def __init__(self, caption_extension: str, reg: Path | None, notes: Notes) -> None:
+        self.notes = notes
         self._extension = caption_extension
         self._reg = reg
 
@@ -109,6 +112,7 @@ class _Scan:
             stems.add(stem)
             image = self._image(listing, name, stem, parsed.class_tokens)
             images += [image] if image else []
+        note_strays(self.notes, listing, self._extension, stems)
         return SubsetFacts(listing.folder, parsed.repeats or None, parsed.class_tokens, is_reg, tuple(images))
 
     def _image(self, listing: Listing, name: str, stem: str, class_tokens: str | None) -> ImageFacts | None:
@@ -121,7 +125,8 @@ class _Scan:
             return None
         ending = split_name(name)[1].lower()
         if header.kind != _SAME_KIND.get(ending, ending):
-            self.notes.together("image-extension", printable(str(listing.folder)), name)
+            content = header.kind or "an unusual format"
+            self.notes.together("image-extension", printable(str(listing.folder)), name, content)
         caption, caption_file = self._caption(listing, name, stem, class_tokens)
         return ImageFacts(name, header.width, header.height, caption, caption_file)
 
@@ -158,8 +163,7 @@ class _Scan:
 
     def _note_ignored(self, listing: Listing, kohya: dict[str, KohyaName], is_reg: bool) -> None:
         where = printable(str(listing.folder))
-        for name in listing.hidden:
-            self.notes.together("hidden-files", where, name)
+        note_unread(self.notes, listing)
         others = [name for name in listing.folders if name not in kohya]
         others = [name for name in others if not self._is_reg_folder(listing.folder / name, is_reg)]
         if others:

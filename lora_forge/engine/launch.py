@@ -11,11 +11,11 @@ from lora_forge.engine.home import EngineHome
 from lora_forge.engine.options import check_options, load_options
 from lora_forge.engine.render import (
     RunFiles,
-    dataset_document,
     missing_models,
     prompt_document,
     train_options,
 )
+from lora_forge.engine.render_dataset import dataset_document
 from lora_forge.engine.toml_text import dump_toml
 from lora_forge.families.family import Family
 from lora_forge.findings import Finding

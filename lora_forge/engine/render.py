@@ -16,6 +16,7 @@ OptionValue = Union[str, int, float, bool, list[str], list[float]]
 
 IN_PROCESS_LOADING = 0
 LOADER_WORKERS = 2
+VALIDATION_SEED = 42
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class RunFiles:
     subsets: tuple[SubsetFolder, ...]
     models: Mapping[str, Path]
     tokenizers: Path | None
+    validation: Path | None = None
+    """The staged folder of the images that are held out."""
 
 
 def train_options(plan: Plan, family: Family, files: RunFiles) -> dict[str, OptionValue]:
@@ -56,6 +59,7 @@ def train_options(plan: Plan, family: Family, files: RunFiles) -> dict[str, Opti
         **_memory_options(plan, family),
         **_loss_options(plan, family),
         **_sampling_options(plan, files),
+        **_validation_options(plan, files),
         **family.always,
         **_own_options(plan, family),
     }
@@ -64,25 +68,6 @@ def train_options(plan: Plan, family: Family, files: RunFiles) -> dict[str, Opti
 def missing_models(family: Family, files: RunFiles) -> tuple[str, ...]:
     """Flags of the model files that a run needs and nobody named."""
     return tuple(file.flag for file in family.files if file.required and file.name not in files.models)
-
-
-def dataset_document(plan: Plan, files: RunFiles) -> dict[str, object]:
-    """The dataset TOML: one ``[[datasets]]``, since regularization images balance only their own dataset."""
-    return {
-        "general": _general(plan),
-        "datasets": [
-            {
-                "resolution": plan.data.resolution.value,
-                "batch_size": plan.schedule.batch_size.value,
-                "enable_bucket": True,
-                "min_bucket_reso": plan.data.min_bucket.value,
-                "max_bucket_reso": plan.data.max_bucket.value,
-                "bucket_reso_steps": plan.data.bucket_step.value,
-                "bucket_no_upscale": not plan.data.upscale.value,
-                "subsets": [_subset(subset) for subset in files.subsets],
-            }
-        ],
-    }
 
 
 def prompt_document(plan: Plan) -> list[dict[str, ArgValue]]:
@@ -102,28 +87,21 @@ def prompt_document(plan: Plan) -> list[dict[str, ArgValue]]:
     ]
 
 
-def _general(plan: Plan) -> dict[str, object]:
-    captions, augment = plan.captions, plan.augment
-    general: dict[str, object] = {
-        "caption_extension": captions.extension.value,
-        "shuffle_caption": captions.shuffle.value,
-        "keep_tokens": captions.keep_tokens.value,
-        "color_aug": augment.color.value,
-        "flip_aug": augment.flip.value,
-        "random_crop": augment.random_crop.value,
+def _validation_options(plan: Plan, files: RunFiles) -> dict[str, OptionValue]:
+    """At each checkpoint and at the end, where the last step is no checkpoint.
+
+    Unsaid, the engine validates after every epoch. Its noise is drawn from a seed
+    that stays the same, so that two runs with other training seeds compare.
+    """
+    if files.validation is None:
+        return {}
+    schedule = plan.schedule
+    ends_between = schedule.steps.value % schedule.checkpoint_every.value != 0
+    return {
+        "validate_every_n_steps": schedule.checkpoint_every.value,
+        "validate_every_n_epochs": schedule.epochs.value + (0 if ends_between else 1),
+        "validation_seed": VALIDATION_SEED,
     }
-    if captions.dropout.value:
-        general["caption_dropout_rate"] = captions.dropout.value
-    return general
-
-
-def _subset(subset: SubsetFolder) -> dict[str, object]:
-    rendered: dict[str, object] = {"image_dir": str(subset.folder), "num_repeats": subset.repeats}
-    if subset.is_reg:
-        rendered["is_reg"] = True
-    if subset.class_tokens is not None:
-        rendered["class_tokens"] = subset.class_tokens
-    return rendered
 
 
 def _own_options(plan: Plan, family: Family) -> dict[str, OptionValue]:

@@ -71,6 +71,7 @@ class DataPlan(Frozen):
 
     images: Decided[int]
     reg_images: Decided[int]
+    validation_images: Decided[int]
     resolution: Decided[int]
     min_bucket: Decided[int]
     max_bucket: Decided[int]

@@ -28,6 +28,7 @@ DEFAULTS: Mapping[str, str] = {
     "data.max_bucket": "wide pictures keep their shape up to 1024",
     "data.bucket_step": "the step of the resolutions that the base models were trained at",
     "data.upscale": "small pictures are enlarged to their bucket",
+    "data.validation": "every image is trained on; --validation 4 would hold four out",
     "precision.mixed": "bf16 has the range of fp32 and cannot overflow as fp16 does",
     "precision.full": "weights and gradients of the LoRA stay in fp32",
     "precision.fp8_base": "the frozen base model in fp8 takes half the memory of bf16",

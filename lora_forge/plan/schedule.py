@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union, cast
 
@@ -35,6 +36,8 @@ class Sized:
 def decide_repeats(choices: Choices, dataset: DatasetFacts) -> Decided[Repeats]:
     """A person's own figure, else the folder's where the policy reads it, else the policy's or preset's."""
     key = "schedule.repeats"
+    if (asked := _asked_repeats(choices, dataset)) is not None:
+        return asked
     folders = {s.folder.name: s.repeats for s in dataset.train_subsets if s.repeats is not None}
     by_person = key in choices.origins and choices.origins[key].written.source in BY_A_PERSON
     decided = choices.sized(key, choices.sizing.repeats)
@@ -52,11 +55,40 @@ def _per_folder(folders: dict[str, int], fallback: Decided[object], dataset: Dat
     return {subset.folder.name: folders.get(subset.folder.name, other) for subset in dataset.train_subsets}
 
 
+_SAY = (Source.PROJECT, Source.ENV, Source.CLI)
+
+
+def _asked_repeats(choices: Choices, dataset: DatasetFacts) -> Decided[Repeats] | None:
+    """Repeats that a person wrote for single folders, unless a higher place says one figure for all."""
+    asked = [subset.written for subset in dataset.train_subsets if subset.written is not None]
+    if not asked:
+        return None
+    decided, first = choices.sized("schedule.repeats", choices.sizing.repeats), asked[0]
+    if decided.source in BY_A_PERSON and _SAY.index(decided.source) > _SAY.index(first.source):
+        return None
+    other = cast("int", decided.value) or 1
+    names = [subset.folder.name for subset in dataset.train_subsets]
+    value = {
+        _folder_key(subset, names): subset.repeats or other if subset.written else other
+        for subset in dataset.train_subsets
+    }
+    same = set(value.values())
+    why = "as written for each folder"
+    return Decided(value=same.pop() if len(same) == 1 else value, source=first.source, why=why, where=first.where)
+
+
+def _folder_key(subset: SubsetFacts, names: Sequence[str]) -> str:
+    """The folder's name, or its path where two folders are called alike."""
+    return subset.folder.name if names.count(subset.folder.name) == 1 else str(subset.folder)
+
+
 def repeats_of(subset: SubsetFacts, repeats: Repeats) -> int:
     """The repeats of one folder; a regularization folder keeps its own (the engine balances them)."""
     if subset.is_reg:
         return subset.repeats or 1
-    return repeats if isinstance(repeats, int) else repeats[subset.folder.name]
+    if isinstance(repeats, int):
+        return repeats
+    return repeats[str(subset.folder)] if str(subset.folder) in repeats else repeats[subset.folder.name]
 
 
 def decide_schedule(choices: Choices, dataset: DatasetFacts, gpus: int) -> Sized:
@@ -155,13 +187,29 @@ def _exposures(steps: int, epoch: EpochCount, images: int) -> Decided[float]:
     return Decided(value=value, source=Source.DATASET, why=why)
 
 
+def _places(dataset: DatasetFacts) -> str:
+    """The folder, and how many more there are that do not lie in it."""
+    root = dataset.root
+    others = [s for s in dataset.train_subsets if s.folder != root and root not in s.folder.parents]
+    return f"{root} and {len(others)} more folders" if others else str(root)
+
+
+def _validation_images(choices: Choices, dataset: DatasetFacts) -> Decided[int]:
+    asked = choices.of("data.validation")
+    if asked.value is None:
+        return Decided(value=0, source=asked.source, why=asked.why, where=asked.where)
+    why = "held out of training; compare their loss over the run, not with the training loss"
+    return Decided(value=dataset.validation_images, source=asked.source, why=why, where=asked.where)
+
+
 def _data(choices: Choices, dataset: DatasetFacts, epoch: EpochCount) -> DataPlan:
     used = len(epoch.buckets)
     return DataPlan(
-        images=Decided(value=dataset.images, source=Source.DATASET, why=f"images in {dataset.root}"),
+        images=Decided(value=dataset.images, source=Source.DATASET, why=f"images in {_places(dataset)}"),
         reg_images=Decided(
             value=dataset.reg_images, source=Source.DATASET, why="images of the class, without the trigger"
         ),
+        validation_images=_validation_images(choices, dataset),
         resolution=choices.of("data.resolution"),
         min_bucket=choices.of("data.min_bucket"),
         max_bucket=choices.of("data.max_bucket"),

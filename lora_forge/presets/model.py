@@ -64,6 +64,7 @@ class Data(Section):
     max_bucket: Side = 1024
     bucket_step: Positive = 64
     upscale: bool = True
+    validation: Positive | None = None
 
 
 class Precision(Section):

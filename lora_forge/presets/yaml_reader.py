@@ -7,6 +7,7 @@ every problem is a finding with ``file:line:column``.
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 from collections.abc import Collection, Iterable, Iterator
@@ -42,9 +43,11 @@ class _Leaf(NamedTuple):
 
 
 def read_settings(
-    text: str, *, source: Source, label: str, leaves: Collection[str]
+    text: str, *, source: Source, label: str, leaves: Collection[str], listed: Collection[str] = ()
 ) -> tuple[dict[str, Written], list[Finding]]:
     """Flatten YAML text to dotted keys; a table stays one value only where its key is in ``leaves``.
+
+    A list whose key is in ``listed`` may hold tables; each becomes the text of a JSON object.
 
     Unknown tables are flattened too, so that ``netwrok: {rnak: 3}`` reaches the
     did-you-mean as ``netwrok.rnak``.
@@ -57,7 +60,7 @@ def read_settings(
     document = Document(text, label)
     root = compose(document)
     if isinstance(root, TableNode):
-        return _write_all(document, root, source, leaves), document.findings
+        return _write_all(document, root, source, leaves, listed), document.findings
     if root is not None and not (isinstance(root, ScalarNode) and root.value is None):
         message = "The file must be a table of keys, such as `network:` with `rank: 16` below it."
         document.refuse("yaml-root", root.span.start, message, "See `forge preset show identity`.")
@@ -65,7 +68,7 @@ def read_settings(
 
 
 def read_settings_file(
-    path: Path, *, source: Source, label: str, leaves: Collection[str]
+    path: Path, *, source: Source, label: str, leaves: Collection[str], listed: Collection[str] = ()
 ) -> tuple[dict[str, Written], list[Finding]]:
     """``read_settings`` on a file; what cannot be opened or decoded is a finding."""
     try:
@@ -80,7 +83,7 @@ def read_settings_file(
         text = data.decode("utf-8")
     except UnicodeDecodeError as wrong:
         return {}, [_not_utf8(data, wrong.start, label)]
-    return read_settings(text, source=source, label=label, leaves=leaves)
+    return read_settings(text, source=source, label=label, leaves=leaves, listed=listed)
 
 
 def read_value(text: str, *, label: str) -> tuple[Value, list[Finding]]:
@@ -119,7 +122,9 @@ def _not_utf8(data: bytes, offset: int, label: str) -> Finding:
     return error("yaml-encoding", message, "Save the file as UTF-8.", f"{label}:{line}:{column}")
 
 
-def _write_all(document: Document, root: TableNode, source: Source, leaves: Collection[str]) -> dict[str, Written]:
+def _write_all(
+    document: Document, root: TableNode, source: Source, leaves: Collection[str], listed: Collection[str]
+) -> dict[str, Written]:
     sections = sections_of(leaves)
     settings: dict[str, Written] = {}
     first: dict[str, int] = {}
@@ -131,7 +136,9 @@ def _write_all(document: Document, root: TableNode, source: Source, leaves: Coll
             message = f"{leaf.key} is written twice; the first time on line {document.line(first[leaf.key])}."
             document.refuse("yaml-duplicate-key", offset, message, "Keep one of the two.")
             continue
-        value = _convert(document, leaf.entry.node)
+        node = leaf.entry.node
+        is_listed = leaf.key in listed and isinstance(node, ListNode)
+        value = _with_tables(document, node) if is_listed else _convert(document, node)
         why = _comment(document, leaf.entry) or leaf.why
         settings[leaf.key] = Written(value, source, f"{document.label}:{document.line(offset)}", why)
         first[leaf.key] = offset
@@ -159,6 +166,18 @@ def _convert(document: Document, node: Node) -> Value:
         return _scalars(document, node.items)
     values = ((entry.key, _scalars(document, [entry.node])) for entry in node.entries)
     return {key: scalars[0] for key, scalars in values if scalars}
+
+
+def _with_tables(document: Document, node: Node) -> Value:
+    """A list of plain values and tables, the tables as JSON text."""
+    items = node.items if isinstance(node, ListNode) else ()
+    found: list[Scalar] = []
+    for item in items:
+        if isinstance(item, TableNode):
+            found.append(json.dumps(_convert(document, item), ensure_ascii=False))
+        else:
+            found += _scalars(document, [item])
+    return found
 
 
 def _scalars(document: Document, nodes: Iterable[Node]) -> list[Scalar]:

@@ -3,22 +3,72 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lora_forge.errors import InvalidInput
+from lora_forge.runs.commit import sync_directory, write_whole
+from lora_forge.runs.lock import LOCK
 
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|CREDENTIAL|PRIVATE|_KEY$", re.IGNORECASE)
 REDACTED = "(redacted)"
+STATE_NAME = re.compile(r"step\d{8,}")
+
+
+@dataclass(frozen=True)
+class AttemptDir:
+    """One attempt's own folder: nothing that an earlier attempt wrote is ever written again."""
+
+    path: Path
+
+    @property
+    def train_toml(self) -> Path:
+        return self.path / "train.toml"
+
+    @property
+    def command_json(self) -> Path:
+        return self.path / "command.json"
+
+    @property
+    def engine_log(self) -> Path:
+        return self.path / "engine.log"
+
+    @property
+    def events_jsonl(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def output(self) -> Path:
+        """Where the engine saves; what is committed gets a second name in the run's own ``output``."""
+        return self.path / "output"
+
+    @property
+    def engine_samples(self) -> Path:
+        """Where the engine puts its samples: it knows no other place than ``sample`` in its output folder."""
+        return self.output / "sample"
+
+    def make(self) -> None:
+        self.output.mkdir(parents=True, exist_ok=True)
+
+    def write_train_toml(self, text: str) -> None:
+        write_atomically(self.train_toml, text)
+
+    def write_command(self, argv: Sequence[str], added_env: Mapping[str, str]) -> None:
+        """Keep the command and the environment that forge added, less the values of secrets."""
+        shown = {name: REDACTED if SECRET_NAME.search(name) else value for name, value in added_env.items()}
+        command = {"argv": list(argv), "env": shown}
+        write_atomically(self.command_json, json.dumps(command, indent=2, ensure_ascii=False) + "\n")
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """One run's folder; the engine's caches land in ``dataset/`` too, never beside a person's images."""
+    """One run's folder; the engine's caches land in ``dataset/`` too, never beside a person's images.
+
+    ``train.toml``, ``command.json``, ``engine.log`` and ``events.jsonl`` are links to the last attempt's.
+    """
 
     path: Path
 
@@ -69,9 +119,34 @@ class RunDir:
         return self.path / "output"
 
     @property
-    def engine_samples(self) -> Path:
-        """Where the engine puts its samples: it knows no other place than ``sample`` in its output folder."""
-        return self.output / "sample"
+    def attempts(self) -> Path:
+        return self.path / "attempts"
+
+    @property
+    def states(self) -> Path:
+        """State folders that the guest makes, ``step00000500``; only what the ledger vouches for is read."""
+        return self.path / "states"
+
+    @property
+    def request_json(self) -> Path:
+        """What the run was asked for, resolved, so that it can be asked for again; its paths are absolute."""
+        return self.path / "request.json"
+
+    @property
+    def preset_yaml(self) -> Path:
+        return self.path / "preset.yaml"
+
+    def attempt(self, number: int) -> AttemptDir:
+        return AttemptDir(self.attempts / f"{number:02d}")
+
+    def point_to(self, attempt: AttemptDir) -> None:
+        """Let the run's own names lead to this attempt's files."""
+        for name in ("train.toml", "command.json", "engine.log", "events.jsonl"):
+            pending = self.path / f".{name}.link"
+            pending.unlink(missing_ok=True)
+            with suppress(OSError):  # a filesystem without links: the files are found under attempts/
+                pending.symlink_to((attempt.path / name).relative_to(self.path))
+                pending.replace(self.path / name)
 
     @property
     def samples(self) -> Path:
@@ -84,9 +159,8 @@ class RunDir:
     def write_plan(self, plan_json: str) -> None:
         write_atomically(self.plan_json, plan_json)
 
-    def write_rendered(self, *, train_toml: str, dataset_toml: str) -> None:
-        write_atomically(self.train_toml, train_toml)
-        write_atomically(self.dataset_toml, dataset_toml)
+    def write_dataset_toml(self, text: str) -> None:
+        write_atomically(self.dataset_toml, text)
 
     def checkpoint(self, name: str, step: int) -> Path:
         """A numbered checkpoint, as the engine names it (train_util.py, ``STEP_FILE_NAME``)."""
@@ -94,12 +168,6 @@ class RunDir:
 
     def write_prompts(self, prompts_json: str) -> None:
         write_atomically(self.prompts_json, prompts_json)
-
-    def write_command(self, argv: Sequence[str], added_env: Mapping[str, str]) -> None:
-        """Keep the command and the environment that forge added, less the values of secrets."""
-        shown = {name: REDACTED if SECRET_NAME.search(name) else value for name, value in added_env.items()}
-        command = {"argv": list(argv), "env": shown}
-        write_atomically(self.command_json, json.dumps(command, indent=2, ensure_ascii=False) + "\n")
 
     def write_result(self, result_json: str) -> None:
         write_atomically(self.result_json, result_json)
@@ -117,7 +185,7 @@ def free_run_dir(runs: Path, name: str) -> Path:
 
 
 def next_run_dir(runs: Path, name: str) -> Path:
-    """Make the next numbered run directory; making it is the lock against a second creator."""
+    """Make the next numbered run directory; making it decides between two creators."""
     runs.mkdir(parents=True, exist_ok=True)
     while True:
         made = free_run_dir(runs, name)
@@ -125,42 +193,23 @@ def next_run_dir(runs: Path, name: str) -> Path:
             made.mkdir()
         except FileExistsError:
             continue
-        (made / "output").mkdir()
+        sync_directory(runs)
         return made
 
 
-def make_run_dir(path: Path) -> Path:
-    """Make the run directory that a person named: new, or empty.
+def refuse_used(path: Path) -> None:
+    """A new run wants a folder of its own: new, or empty but for the lock that we hold.
 
     Raises:
         InvalidInput: something lies in it already.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    if any(path.iterdir()):
-        hint = "give --run-dir a new folder, or leave it out"
+    held = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
+    if held:
+        is_run = any("ledger" in name for name in held)
+        hint = "go on with it: add --resume" if is_run else "give --run-dir a new folder, or leave it out"
         raise InvalidInput(f"the run directory {path} is not empty", hint)
-    (path / "output").mkdir()
-    return path
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write the whole file or nothing: temporary name, fsync, rename, fsync of the folder."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Write the whole file or nothing."""
+    write_whole(path, text.encode())

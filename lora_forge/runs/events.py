@@ -82,13 +82,50 @@ class Saved(Event):
 
 
 @dataclass(frozen=True)
+class StateFile:
+    """One file of a state directory, ``guest.json`` included, with the digest the guest saw on disk."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StateSaved(Event):
+    """A whole state directory is on disk under its final name, ``dir``, a name and no path."""
+
+    dir: str
+    step: int
+    files: tuple[StateFile, ...]
+
+
+@dataclass(frozen=True)
+class Resumed(Event):
+    """The attempt continues after ``step`` from the state directory of that name."""
+
+    dir: str
+    step: int
+
+
+@dataclass(frozen=True)
+class Validated(Event):
+    """The mean loss on the held-out images, by the weights of ``step``; ``losses`` is how many it is the mean of."""
+
+    step: int
+    loss: float
+    losses: int
+
+
+@dataclass(frozen=True)
 class TextEncoderFrozen(Event):
+    """A continuation past the switch says it again, with the step of the switch."""
+
     step: int
 
 
 @dataclass(frozen=True)
 class Ended(Event):
-    """The guest's last word; ``outcome`` is done, stopped, diverged, out-of-memory, no-data or failed."""
+    """The guest's last word; ``outcome`` is done, stopped, diverged, out-of-memory, no-data, bad-state or failed."""
 
     outcome: str
     message: str
@@ -143,6 +180,10 @@ def _number(told: Json, key: str) -> float:
     return float(value)
 
 
+def _when(told: Json) -> tuple[float, float]:
+    return _number(told, "wall"), _number(told, "mono")
+
+
 def _whole(told: Json, key: str) -> int:
     return int(_number(told, key))
 
@@ -171,17 +212,16 @@ def _buckets(told: Json) -> tuple[BucketCount, ...]:
 
 
 def _started(told: Json) -> Event:
-    return Started(_number(told, "wall"), _number(told, "mono"), _whole(told, "pid"), _text(told, "engine"))
+    return Started(*_when(told), _whole(told, "pid"), _text(told, "engine"))
 
 
 def _phase(told: Json) -> Event:
-    return PhaseEntered(_number(told, "wall"), _number(told, "mono"), _text(told, "phase"))
+    return PhaseEntered(*_when(told), _text(told, "phase"))
 
 
 def _counted(told: Json) -> Event:
     return Counted(
-        _number(told, "wall"),
-        _number(told, "mono"),
+        *_when(told),
         batches_per_epoch=_whole(told, "batches_per_epoch"),
         epochs=_whole(told, "epochs"),
         max_train_steps=_whole(told, "max_train_steps"),
@@ -193,8 +233,7 @@ def _counted(told: Json) -> Event:
 
 def _step(told: Json) -> Event:
     return StepTaken(
-        _number(told, "wall"),
-        _number(told, "mono"),
+        *_when(told),
         step=_whole(told, "step"),
         total=_whole(told, "total"),
         epoch=_whole(told, "epoch"),
@@ -207,23 +246,46 @@ def _step(told: Json) -> Event:
 
 def _saved(told: Json) -> Event:
     return Saved(
-        _number(told, "wall"),
-        _number(told, "mono"),
+        *_when(told),
         file=_text(told, "file"),
         step=_whole(told, "step"),
         size_bytes=_whole(told, "size_bytes"),
     )
 
 
+def _state(told: Json) -> Event:
+    held = told["files"]
+    if not isinstance(held, list):
+        raise TypeError("files is not a list")
+    return StateSaved(
+        *_when(told),
+        dir=_text(told, "dir"),
+        step=_whole(told, "step"),
+        files=tuple(StateFile(_text(each, "name"), _whole(each, "size_bytes"), _text(each, "sha256")) for each in held),
+    )
+
+
+def _resumed(told: Json) -> Event:
+    return Resumed(*_when(told), _text(told, "dir"), _whole(told, "step"))
+
+
+def _validated(told: Json) -> Event:
+    return Validated(
+        *_when(told),
+        step=_whole(told, "step"),
+        loss=_number(told, "loss"),
+        losses=_whole(told, "losses"),
+    )
+
+
 def _frozen(told: Json) -> Event:
-    return TextEncoderFrozen(_number(told, "wall"), _number(told, "mono"), _whole(told, "step"))
+    return TextEncoderFrozen(*_when(told), _whole(told, "step"))
 
 
 def _ended(told: Json) -> Event:
     tail = told.get("traceback_tail")
     return Ended(
-        _number(told, "wall"),
-        _number(told, "mono"),
+        *_when(told),
         outcome=_text(told, "outcome"),
         message=_text(told, "message"),
         step=_whole(told, "step"),
@@ -237,6 +299,9 @@ _READERS: dict[str, Callable[[Json], Event]] = {
     "counts": _counted,
     "step": _step,
     "saved": _saved,
+    "state": _state,
+    "resumed": _resumed,
+    "validation": _validated,
     "text-encoder-frozen": _frozen,
     "end": _ended,
 }

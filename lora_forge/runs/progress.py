@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from lora_forge.runs.events import Counted, Ended, Event, PhaseEntered, StepTaken
+from lora_forge.runs.events import Counted, Ended, Event, PhaseEntered, StepTaken, Validated
 
 # Weight of a new loss: single losses on flow matching scatter by half their value (the timestep is drawn
 # at random), so about the last 50 steps speak. Up to there it is the plain mean.
@@ -28,6 +28,7 @@ class Progress:
     epoch: int = 0
     losses: int = 0
     smoothed_loss: float | None = None
+    validation_loss: float | None = None
     peak_gib: float | None = None
     durations: tuple[float, ...] = ()
     since: float | None = None
@@ -52,6 +53,8 @@ def advance(progress: Progress, event: Event) -> Progress:
         return replace(progress, total=event.max_train_steps)
     if isinstance(event, StepTaken):
         return _after_step(progress, event)
+    if isinstance(event, Validated):
+        return replace(progress, validation_loss=event.loss)
     if isinstance(event, Ended):
         return replace(progress, phase=event.outcome)
     return progress
@@ -93,6 +96,8 @@ def plain_line(progress: Progress) -> str:
         parts[0] += f" {progress.step}/{progress.total} ({100 * progress.step // progress.total} %)"
     if progress.smoothed_loss is not None:
         parts.append(f"loss {progress.smoothed_loss:.3f}")
+    if progress.validation_loss is not None:
+        parts.append(f"validation loss {progress.validation_loss:.3f}")
     if (speed := progress.steps_per_s) is not None:
         parts.append(f"{speed:.1f} steps/s" if speed > 1 else f"{1 / speed:.1f} s/step")
     if (left := progress.seconds_left) is not None:

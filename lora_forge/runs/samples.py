@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from lora_forge.runs.directory import RunDir
+from lora_forge.runs.directory import AttemptDir, RunDir
 
 SLUG_CHARS = 48
 
@@ -14,13 +14,13 @@ SLUG_CHARS = 48
 ENGINE_NAME = re.compile(r"_(?P<step>\d{6})_(?P<index>\d{2})_(?P<time>\d{14})(?:_(?P<seed>\d+))?\.png\Z")
 
 
-def name_samples(run: RunDir, prompts: Sequence[str]) -> tuple[Path, ...]:
+def name_samples(run: RunDir, attempt: AttemptDir, prompts: Sequence[str]) -> tuple[Path, ...]:
     """Move what the engine sampled into ``samples/``; what does not look like its work stays where it is.
 
     Called once the engine has ended, however it ended.
     """
     moved = []
-    for picture in sorted(run.engine_samples.glob("*.png")):
+    for picture in sorted(attempt.engine_samples.glob("*.png")):
         match = ENGINE_NAME.search(picture.name)
         if match is None:
             continue

@@ -38,6 +38,16 @@ class StagedSubset:
     images: Sequence[StagedImage]
 
 
+@dataclass(frozen=True)
+class StagedFile:
+    """One staged image as it was measured: ``name`` is the link's, within the run's dataset folder."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    caption_sha256: str | None
+
+
 def stage_dataset(run: RunDir, subsets: Sequence[StagedSubset]) -> tuple[Path, ...]:
     """Lay out one folder of links per subset and return the folders in the same order.
 
@@ -45,22 +55,47 @@ def stage_dataset(run: RunDir, subsets: Sequence[StagedSubset]) -> tuple[Path, .
         DatasetError: an image cannot be read, or a caption cannot be written so
             that the engine reads it back (it reads the first line only).
     """
-    run.dataset.mkdir()
-    return tuple(_stage_subset(run.dataset, index, subset) for index, subset in enumerate(subsets, start=1))
+    lay_links(run, subsets, measure_dataset(subsets))
+    return tuple(run.dataset / subset_folder_name(*numbered) for numbered in _numbered(subsets))
 
 
-def staged_name(index: int, image: StagedImage) -> str:
+def measure_dataset(subsets: Sequence[StagedSubset]) -> tuple[StagedFile, ...]:
+    """Read every image once: names and digests, in the order of the subsets; nothing is written."""
+    return tuple(
+        _measure(subset_folder_name(index, subset.name), place, image)
+        for index, subset in enumerate(subsets, start=1)
+        for place, image in enumerate(subset.images, start=1)
+    )
+
+
+def lay_links(run: RunDir, subsets: Sequence[StagedSubset], measured: Sequence[StagedFile]) -> None:
+    """Make the links and captions that were measured; what already leads to its image stays."""
+    run.dataset.mkdir(exist_ok=True)
+    for index, name in _numbered(subsets):
+        (run.dataset / subset_folder_name(index, name)).mkdir(exist_ok=True)
+    images = [image for subset in subsets for image in subset.images]
+    for image, file in zip(images, measured, strict=True):
+        _stage_image(run.dataset / file.name, image)
+
+
+def _numbered(subsets: Sequence[StagedSubset]) -> list[tuple[int, str]]:
+    return [(index, subset.name) for index, subset in enumerate(subsets, start=1)]
+
+
+def _measure(folder: str, place: int, image: StagedImage) -> StagedFile:
     """Name a link: place in the subset, digest of the image's bytes and its caption, lower-case extension."""
-    return f"{index:05d}-{content_digest(image)}{image.path.suffix.lower()}"
-
-
-def content_digest(image: StagedImage) -> str:
-    digest = hashlib.blake2b(digest_size=DIGEST_CHARS // 2)
-    with image.path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    digest.update(b"\0" + (image.caption or "").encode())
-    return digest.hexdigest()
+    digest, size = hashlib.sha256(), 0
+    try:
+        with image.path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        raise _unreadable(image, error) from error
+    caption = _encoded(image)
+    both = hashlib.sha256(digest.digest() + caption).hexdigest()[:DIGEST_CHARS]
+    name = f"{folder}/{place:05d}-{both}{image.path.suffix.lower()}"
+    return StagedFile(name, size, digest.hexdigest(), hashlib.sha256(caption).hexdigest() if caption else None)
 
 
 def subset_folder_name(index: int, name: str) -> str:
@@ -68,24 +103,21 @@ def subset_folder_name(index: int, name: str) -> str:
     return f"{index:02d}-{_safe(name)}"
 
 
-def _stage_subset(dataset: Path, index: int, subset: StagedSubset) -> Path:
-    folder = dataset / subset_folder_name(index, subset.name)
-    folder.mkdir()
-    for place, image in enumerate(subset.images, start=1):
-        _stage_image(folder, place, image)
-    return folder
-
-
-def _stage_image(folder: Path, place: int, image: StagedImage) -> None:
-    try:
-        link = folder / staged_name(place, image)
-        _link_or_copy(image.path, link)
-    except OSError as error:
-        raise DatasetError(
-            f"{image.path} cannot be read: {error.strerror or error}", "check the file and its permissions"
-        ) from error
+def _stage_image(link: Path, image: StagedImage) -> None:
     if image.caption:  # the engine asserts on an empty caption file
         link.with_suffix(CAPTION_EXTENSION).write_text(_one_line(image) + "\n", encoding="utf-8", newline="\n")
+    if link.exists():
+        return
+    link.unlink(missing_ok=True)  # a link that leads nowhere any more
+    try:
+        _link_or_copy(image.path, link)
+    except OSError as error:
+        raise _unreadable(image, error) from error
+
+
+def _unreadable(image: StagedImage, error: OSError) -> DatasetError:
+    message = f"{image.path} cannot be read: {error.strerror or error}"
+    return DatasetError(message, "check the file and its permissions")
 
 
 def _link_or_copy(source: Path, link: Path) -> None:
@@ -96,6 +128,14 @@ def _link_or_copy(source: Path, link: Path) -> None:
         raise
     except OSError:
         shutil.copyfile(source, link)
+
+
+def _encoded(image: StagedImage) -> bytes:
+    try:
+        return (image.caption or "").encode()
+    except UnicodeEncodeError as error:
+        message = f"the caption of {image.path} cannot be written in UTF-8: {image.caption!r}"
+        raise DatasetError(message, "write it, or the trigger that stands for it, anew") from error
 
 
 def _one_line(image: StagedImage) -> str:

@@ -197,7 +197,7 @@ def test_the_trainer_dies_with_its_launcher(forge: Callable[..., Forge]) -> None
     launcher.kill()
     result = started.result()
     assert result["outcome"] == "vanished"
-    assert result["error"]["code"] == "out-of-memory", "a kill that forge did not send is the kernel's"
+    assert result["error"]["code"] == "killed", "a kill that forge did not send is the kernel's"
     assert not started.living()
 
 
@@ -214,12 +214,12 @@ def test_a_signal_to_the_whole_group_leaves_the_launcher_standing(forge: Callabl
     ("cue", "code", "exit_code", "said"),
     [
         ("crash", "failed", 1, "shape mismatch in block 3"),
-        ("gpu-oom", "out-of-memory", 5, "the GPU ran out of memory at step 2 of 5"),
-        ("host-oom", "out-of-memory", 5, "the machine ran out of memory"),
-        ("kernel-kill", "out-of-memory", 5, "by the kernel"),
-        ("no-data", "no-usable-lora", 7, "no data"),
+        ("gpu-oom", "gpu-out-of-memory", 5, "the GPU ran out of memory at step 2 of 5"),
+        ("host-oom", "host-out-of-memory", 5, "the machine ran out of memory"),
+        ("kernel-kill", "killed", 5, "by the kernel"),
+        ("no-data", "no-data", 7, "found no images"),
         ("diverge", "diverged", 6, "the loss is nan at step 2"),
-        ("silent-exit", "failed", 1, "exit code 1 before the first step"),
+        ("silent-exit", "silent", 1, "exit code 1 before the first step"),
     ],
 )
 def test_each_misfortune_ends_in_its_own_error(

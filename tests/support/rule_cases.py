@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from lora_forge.datasets.facts import DatasetFacts, ImageFacts, SubsetFacts
-from lora_forge.engine.render import OptionValue, RunFiles, SubsetFolder, dataset_document, train_options
+from lora_forge.engine.render import OptionValue, RunFiles, SubsetFolder, train_options
+from lora_forge.engine.render_dataset import dataset_document
 from lora_forge.engine.toml_text import dump_toml
 from lora_forge.families import load_family
 from lora_forge.machine import Gpu, Machine

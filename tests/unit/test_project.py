@@ -39,7 +39,7 @@ def test_nothing_said_is_no_problem(cwd: Path) -> None:
 
 
 def test_the_request_has_a_field_for_every_key() -> None:
-    assert tuple(Request.__dataclass_fields__) == RUN_KEYS
+    assert tuple(Request.__dataclass_fields__) == (*RUN_KEYS, "folders")
 
 
 def test_flag_beats_environment_beats_project_beats_user(cwd: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_misspelt_project_key_is_told_with_its_line(cwd: Path, text: str, wher
 
 @pytest.mark.parametrize(
     "text",
-    ["trigger: 7\n", "trigger: true\n", "trigger: ''\n", "dataset: [a]\n", "gpus: 0\n", "gpus: '2'\n", "gpus: true\n"],
+    ["trigger: 7\n", "trigger: true\n", "trigger: ''\n", "dataset: [7]\n", "gpus: 0\n", "gpus: '2'\n", "gpus: true\n"],
 )
 def test_a_wrong_type_is_told_with_its_line_and_not_used(cwd: Path, text: str) -> None:
     (cwd / "forge.yaml").write_text(text)

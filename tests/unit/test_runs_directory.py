@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lora_forge.errors import DatasetError
-from lora_forge.runs.directory import RunDir, next_run_dir, write_atomically
+from lora_forge.runs.directory import AttemptDir, RunDir, next_run_dir, write_atomically
 from lora_forge.runs.staging import StagedImage, StagedSubset, stage_dataset
 
 
@@ -54,9 +54,9 @@ def test_a_write_that_fails_leaves_the_old_text_and_no_rubbish(tmp_path: Path, m
 
 
 def test_a_secret_in_the_environment_is_not_written_down(tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
-    run.write_command(["python", "-m", "x"], {"FORGE_X": "1", "HF_TOKEN": "hunter2", "WANDB_API_KEY": "hunter2"})
-    text = run.command_json.read_text()
+    attempt = AttemptDir(tmp_path)
+    attempt.write_command(["python", "-m", "x"], {"FORGE_X": "1", "HF_TOKEN": "hunter2", "WANDB_API_KEY": "hunter2"})
+    text = attempt.command_json.read_text()
     assert "hunter2" not in text
     assert json.loads(text)["env"]["FORGE_X"] == "1"
 

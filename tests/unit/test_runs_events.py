@@ -138,7 +138,7 @@ def test_done_with_another_exit_code_is_not_done() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"outcome": "no-data", "message": "no images"}, NoUsableLora, "no data: no images"),
+        ({"outcome": "no-data", "message": "no images"}, NoUsableLora, "found no images to train on"),
         ({"exit_code": 137}, OutOfMemory, "kernel"),
         ({"signal": 9, "exit_code": None}, OutOfMemory, "kernel"),
         ({"evidence": ("Command '[..]' died with <Signals.SIGKILL: 9>.",)}, OutOfMemory, "at step 12 of 100"),
@@ -146,7 +146,7 @@ def test_done_with_another_exit_code_is_not_done() -> None:
         ({"evidence": ("ERROR No data found. Please verify",), "exit_code": 0}, NoUsableLora, "no images"),
         ({"outcome": "out-of-memory", "message": "CUDA out of memory. Tried"}, OutOfMemory, "the GPU ran out"),
         ({"outcome": "failed", "message": "OSError: No space left on device"}, ForgeError, "the disk is full"),
-        ({"evidence": ("noise", "AssertionError: bad bucket", "steps: 4%")}, ForgeError, "AssertionError: bad bucket"),
+        ({"evidence": ("noise", "AssertionError: bad bucket", "steps: 4%")}, ForgeError, "100: bad bucket"),
         ({"exit_code": 3}, ForgeError, "exit code 3"),
     ],
 )

@@ -157,7 +157,7 @@ def test_sampling_is_foreseen_as_the_engine_does_it(
     train: ModuleType, every_steps: int | None, every_epochs: int | None, epoch: int | None, step: int, samples: bool
 ) -> None:
     args = SimpleNamespace(sample_at_first=False, sample_every_n_steps=every_steps, sample_every_n_epochs=every_epochs)
-    assert sys.modules["mixin"].samples_now(args, epoch, step) is samples
+    assert sys.modules["counts"].samples_now(args, epoch, step) is samples
 
 
 def a_watch(train: ModuleType, path: Path, **wanted: object) -> Any:
@@ -178,10 +178,52 @@ def test_a_stop_asked_for_between_phases_takes_effect_in_the_next_one(train: Mod
         watch.enter("sampling")
 
 
-def test_steps_count_over_all_attempts(train: ModuleType, tmp_path: Path) -> None:
-    watch = a_watch(train, tmp_path / "events.jsonl", start_step=100)
-    watch.step_taken(7)
-    assert watch.step == 107
+class Loss:
+    """As much of a tensor as the guest looks at."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def detach(self) -> Loss:
+        return self
+
+    def __float__(self) -> float:
+        return self.value
+
+
+def test_nothing_is_made_of_a_loss_that_nobody_has_read_yet(train: ModuleType, tmp_path: Path) -> None:
+    watch = a_watch(train, tmp_path / "events.jsonl")
+    watch.loss_computed(Loss(0.5))
+    watch.require_finite()
+    watch.loss_computed(Loss(float("inf")))
+    with pytest.raises(train.Diverged, match="inf at step 0"):
+        watch.require_finite()
+
+
+def test_a_stop_between_two_micro_batches_waits_for_no_further_one(train: ModuleType, tmp_path: Path) -> None:
+    watch = a_watch(train, tmp_path / "events.jsonl")
+    watch.stop.signum = signal.SIGTERM
+    with pytest.raises(train.Stopped):
+        watch.batch_starts()
+
+
+def test_a_stop_at_the_last_step_lets_the_training_end(train: ModuleType, tmp_path: Path) -> None:
+    watch = a_watch(train, tmp_path / "events.jsonl")
+    watch.stop.signum = signal.SIGTERM
+    watch.total = 4
+    watch.step_taken(3)
+    with pytest.raises(train.Stopped):
+        watch.boundary_passed()
+    watch.step_taken(4)
+    watch.boundary_passed()
+    watch.enter("validating")
+
+
+def test_a_bad_state_is_an_outcome_of_its_own_unless_memory_was_short(train: ModuleType) -> None:
+    damaged, short = train.BadState("damaged"), train.BadState("does not fit")
+    short.__cause__ = OutOfMemoryError("Tried to allocate 2 GiB")
+    assert train.end_of(damaged).outcome == "bad-state"
+    assert train.end_of(short).outcome == "out-of-memory"
 
 
 def test_rates_go_by_what_their_group_trains(train: ModuleType) -> None:

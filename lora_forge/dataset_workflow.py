@@ -1,0 +1,158 @@
+"""The use case behind ``forge dataset check``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_forge.checking import Checked, Eye, check_folder, plan_advice, usual_advice
+from lora_forge.errors import DatasetError, InvalidInput
+from lora_forge.findings import Finding, Severity, info
+
+if TYPE_CHECKING:
+    from lora_forge.datasets.advice import Advice
+    from lora_forge.datasets.facts import DatasetFacts
+    from lora_forge.datasets.look import Watch
+    from lora_forge.datasets.pixels import PixelFacts
+    from lora_forge.gather import Invocation
+    from lora_forge.project import Request
+
+_ABOUT_THE_SET = frozenset(
+    {"image-count", "style-diluted", "steps-per-image", "identity-repeats", "trigger-missing"}
+    | {"reg-count", "reg-demanded", "reg-recommended", "reg-missing"}
+)
+"""Rules of the plan that are about the dataset; they are said there, and here in the same words."""
+_ABOUT_THE_TRIGGER = frozenset({"trigger-from-captions", "trigger-several", "caption-none"})
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """A dataset, everything that is wrong with it, and what its pixels came to.
+
+    ``pixels`` has every image that was looked at; ``measured`` of them were decoded
+    just now, the others were known from an earlier time.
+    """
+
+    facts: DatasetFacts
+    findings: tuple[Finding, ...]
+    pixels: Mapping[Path, PixelFacts] = field(default_factory=dict)
+    measured: int = 0
+    strict: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        grave = {Severity.ERROR, Severity.WARNING} if self.strict else {Severity.ERROR}
+        return InvalidInput.exit_code if any(one.severity in grave for one in self.findings) else 0
+
+    def counts(self) -> dict[str, int]:
+        """How many findings of each severity."""
+        return {each.value: sum(one.severity is each for one in self.findings) for each in Severity}
+
+    def data(self) -> dict[str, object]:
+        return {
+            "dataset": str(self.facts.root),
+            "images": self.facts.images,
+            "reg_images": self.facts.reg_images,
+            "looked_at": len(self.pixels),
+            "decoded": self.measured,
+            "strict": self.strict,
+            "counts": self.counts(),
+            "subsets": [
+                {
+                    "folder": str(subset.folder),
+                    "images": len(subset.images),
+                    "repeats": subset.repeats,
+                    "class_tokens": subset.class_tokens,
+                    "is_reg": subset.is_reg,
+                }
+                for subset in self.facts.subsets
+            ],
+        }
+
+
+def check_dataset(
+    root: Path,
+    *,
+    advice: Advice | None = None,
+    reg: Path | None = None,
+    pixels: bool = True,
+    cache_file: Path | None = None,
+    watch: Watch | None = None,
+    strict: bool = False,
+) -> CheckResult:
+    """Check one folder by itself; without ``advice`` against what most presets ask for."""
+    from lora_forge.datasets.set_checks import check_reg
+
+    checked = check_folder(root, advice or _advice_from_captions(root), reg=reg, eye=_eye(pixels, cache_file, watch))
+    return _result(checked, check_reg(checked.facts), strict)
+
+
+def check_asked(
+    call: Invocation, *, pixels: bool = True, watch: Watch | None = None, strict: bool = False
+) -> CheckResult:
+    """Check the dataset that a person means, against the preset where one is named.
+
+    Raises:
+        DatasetError: nobody named a folder.
+        InvalidInput: the preset that was named cannot be used.
+    """
+    from lora_forge.datasets.cache_place import default_cache_file
+    from lora_forge.project import gather_request
+
+    request, _, findings = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
+    root = request.path("dataset")
+    if root is None:
+        raise DatasetError("no dataset was named", "give its folder, or `dataset:` in forge.yaml", findings=findings)
+    eye = _eye(pixels, default_cache_file(call.env), watch)
+    if request.text("preset") is None or not root.is_dir():
+        return _check_plainly(root, request, eye, findings, strict)
+    return _check_for_plan(root, request, call, eye, strict)
+
+
+def _check_plainly(root: Path, request: Request, eye: Eye | None, findings: list[Finding], strict: bool) -> CheckResult:
+    from lora_forge.datasets.set_checks import check_reg
+
+    advice = usual_advice(request.text("trigger")) if request.trigger else _advice_from_captions(root)
+    checked = check_folder(root, advice, reg=request.path("reg"), eye=eye)
+    if checked.facts.images:
+        message = f"Checked against what most presets ask for, {advice.resolution} pixels."
+        findings = [*findings, info("preset-none", message, "--preset NAME checks for that one.")]
+    return _result(checked, [*check_reg(checked.facts), *findings], strict)
+
+
+def _check_for_plan(root: Path, request: Request, call: Invocation, eye: Eye | None, strict: bool) -> CheckResult:
+    """The plan's own sizes and trigger, and its rules about the set, said once."""
+    from lora_forge.datasets.set_checks import check_exposures
+    from lora_forge.gather import gather
+    from lora_forge.workflow import decide
+
+    gathered = gather(call)
+    planned = decide(gathered)
+    plan = planned.plan
+    advice = plan_advice(plan, gathered.preset.subject, gathered.family)
+    checked = check_folder(root, advice, reg=request.path("reg"), eye=eye)
+    about = [one for one in gathered.findings if one.code in _ABOUT_THE_TRIGGER]
+    about += [one for one in planned.findings if one.code in _ABOUT_THE_SET]
+    about += check_exposures(checked.facts, plan.schedule.exposures_per_image.value, plan.schedule.steps.value)
+    return _result(checked, about, strict)
+
+
+def _advice_from_captions(root: Path) -> Advice:
+    from lora_forge.datasets.scan import scan_dataset
+    from lora_forge.datasets.trigger import find_trigger
+
+    facts, _ = scan_dataset(root, caption_extension=".txt")
+    written, _ = find_trigger(facts, None)
+    return usual_advice(str(written.value) if written else None)
+
+
+def _eye(pixels: bool, cache_file: Path | None, watch: Watch | None) -> Eye | None:
+    from lora_forge.datasets.cache_place import default_cache_file
+
+    return Eye(cache_file or default_cache_file(), watch) if pixels else None
+
+
+def _result(checked: Checked, about: list[Finding], strict: bool) -> CheckResult:
+    return CheckResult(checked.facts, (*checked.findings, *about), checked.pixels, checked.measured, strict)

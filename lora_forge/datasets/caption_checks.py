@@ -1,0 +1,182 @@
+"""What captions say, held against what a text encoder makes of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lora_forge.datasets.advice import Advice
+from lora_forge.datasets.caption_words import (
+    COMMON_WORDS,
+    NEGATIONS,
+    SENTENCE_WORDS,
+    TAG_WORDS,
+    WORD,
+    estimate_tokens,
+)
+from lora_forge.datasets.facts import DatasetFacts, SubsetFacts
+from lora_forge.datasets.notes import Notes, printable
+from lora_forge.datasets.similar import similar_captions
+from lora_forge.findings import warning
+
+_WORDS_A_TAG = 2.5
+"""Booru tags have one or two words; phrases between commas in a sentence have more."""
+_WORDS_A_SENTENCE = 4
+_FEWEST_TAGS = 4
+_COUNTED_KINDS = 4
+_LEADING_MAJORITY = 0.5
+
+
+class Caption(NamedTuple):
+    """One caption that is trained, with where it stands; ``words`` are in lower case."""
+
+    folder: str
+    file: str
+    text: str
+    words: list[str]
+
+
+class _Trigger:
+    """How often the trigger stands in a text as a word of its own, and whether it leads."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self._pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
+        self._any_case = re.compile(self._pattern.pattern, re.IGNORECASE)
+
+    def count(self, text: str) -> int:
+        return len(self._pattern.findall(text)) if self.word in text else 0
+
+    def in_other_case(self, text: str) -> str:
+        found = self._any_case.search(text)
+        return f" (it says {found.group()})" if found else ""
+
+    def leads(self, text: str) -> bool:
+        opened = text.lstrip("\"'([ ")
+        return bool(self._pattern.match(text) or self._pattern.match(opened))
+
+
+def note_captions(notes: Notes, facts: DatasetFacts, advice: Advice) -> None:
+    """Every check of captions; blank ones are not judged, the scan has told them already."""
+    trigger = _Trigger(advice.trigger) if advice.trigger else None
+    captions = [caption for subset in facts.train_subsets for caption in _captions(subset)]
+    if trigger:
+        _note_trigger(notes, captions, facts, advice, trigger)
+        _note_common(notes, facts, trigger.word)
+    for caption in captions:
+        _note_wording(notes, caption, advice)
+    _note_kinds(notes, captions)
+    _note_identical(notes, captions)
+    for caption, like in similar_captions(captions, advice.trigger or ""):
+        notes.together("caption-similar", caption.folder, caption.file, like.file)
+    _note_reg(notes, facts, trigger)
+
+
+def _captions(subset: SubsetFacts) -> Iterator[Caption]:
+    """One for each caption file: images that share one are told by their stem."""
+    folder, seen = printable(str(subset.folder)), set[str]()
+    for image in subset.images:
+        if image.caption and image.caption_file and image.caption_file not in seen:
+            seen.add(image.caption_file)
+            words = WORD.findall(image.caption.lower())
+            yield Caption(folder, image.caption_file, image.caption, words)
+
+
+def _note_trigger(
+    notes: Notes, captions: list[Caption], facts: DatasetFacts, advice: Advice, trigger: _Trigger
+) -> None:
+    trailing = []
+    for caption in captions:
+        count = trigger.count(caption.text)
+        if count == 0:
+            notes.together("trigger-absent", caption.folder, caption.file, trigger.in_other_case(caption.text))
+        elif count > 1:
+            notes.together("trigger-repeated", caption.folder, caption.file, str(count))
+        if count and not trigger.leads(caption.text):
+            trailing.append(caption)
+    is_mixed = advice.subject == "any" and len(trailing) < len(captions) * _LEADING_MAJORITY
+    if advice.subject == "identity" or is_mixed:
+        for caption in trailing:
+            notes.together("trigger-not-leading", caption.folder, caption.file)
+    for subset in facts.train_subsets:
+        speaks = subset.class_tokens and any(not image.caption for image in subset.images)
+        if speaks and trigger.count(subset.class_tokens or "") == 0:
+            notes.together("class-tokens-trigger", printable(str(subset.folder.parent)), subset.folder.name)
+
+
+def _note_common(notes: Notes, facts: DatasetFacts, word: str) -> None:
+    if word.lower() in COMMON_WORDS:
+        message = f"The trigger {word} is a common word, which already means something to the base model."
+        hint = f"A made-up word is learned sooner: --trigger {word.lower()[:3]}zq, and the same in every caption."
+        notes.add(warning("trigger-common", message, hint, printable(str(facts.root))))
+
+
+def _note_wording(notes: Notes, caption: Caption, advice: Advice) -> None:
+    text, words = caption.text, caption.words
+    if not NEGATIONS.isdisjoint(words):
+        notes.together("caption-negative", caption.folder, caption.file, _around_negation(words))
+    limit = advice.token_limit
+    if len(text) > limit.tokens and (count := estimate_tokens(text)) > limit.tokens:
+        detail = f"at least {count} tokens, and {limit.encoder} reads {limit.tokens}"
+        notes.together("caption-long", caption.folder, caption.file, detail)
+    tags = _tags_among(words, (advice.trigger or "").lower())
+    if tags and _is_sentence(text, words):
+        notes.together("caption-mixed", caption.folder, caption.file, ", ".join(tags[:3]))
+
+
+def _around_negation(words: list[str]) -> str:
+    place = next(place for place, word in enumerate(words) if word in NEGATIONS)
+    return " ".join(words[place : place + 2])
+
+
+def _tags_among(words: list[str], trigger: str) -> list[str]:
+    """Words that only tags have: known ones, or joined by an underscore. The trigger may have one too."""
+    return [word for word in words if (word in TAG_WORDS or "_" in word.strip("_")) and word not in trigger]
+
+
+def _is_sentence(text: str, words: list[str]) -> bool:
+    longest = max(piece.count(" ") for piece in text.split(","))
+    return longest >= _WORDS_A_SENTENCE and not SENTENCE_WORDS.isdisjoint(words)
+
+
+def _kind(caption: Caption) -> str:
+    """``tags``, ``sentences`` or, for what may be either, nothing."""
+    pieces = caption.text.count(",") + 1
+    is_short, is_plain = len(caption.words) / pieces <= _WORDS_A_TAG, SENTENCE_WORDS.isdisjoint(caption.words)
+    if is_plain and is_short and pieces >= _FEWEST_TAGS:
+        return "tags"
+    return "" if is_plain or is_short else "sentences"
+
+
+def _note_kinds(notes: Notes, captions: list[Caption]) -> None:
+    kinds: dict[str, list[Caption]] = {"tags": [], "sentences": []}
+    for caption in captions:
+        if kind := _kind(caption):
+            kinds[kind].append(caption)
+    fewer = min(kinds, key=lambda kind: len(kinds[kind]))
+    if not kinds[fewer] or sum(map(len, kinds.values())) < _COUNTED_KINDS:
+        return
+    for caption in kinds[fewer]:
+        notes.together("caption-styles", caption.folder, caption.file, fewer)
+
+
+def _note_identical(notes: Notes, captions: list[Caption]) -> None:
+    first: dict[str, Caption] = {}
+    for caption in captions:
+        earlier = first.setdefault(" ".join(caption.text.split()).lower(), caption)
+        if earlier is not caption:
+            notes.together("caption-identical", caption.folder, caption.file, earlier.file)
+
+
+def _note_reg(notes: Notes, facts: DatasetFacts, trigger: _Trigger | None) -> None:
+    for subset in facts.subsets:
+        if not subset.is_reg:
+            continue
+        folder = printable(str(subset.folder))
+        for image in subset.images:
+            text = image.caption or subset.class_tokens
+            if not text:
+                notes.together("reg-caption", folder, image.name)
+            elif trigger and trigger.count(text):
+                notes.together("reg-trigger", folder, image.caption_file or image.name)

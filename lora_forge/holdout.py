@@ -1,0 +1,90 @@
+"""Holding images out of training: the recorded choice, completed by looking at the pictures.
+
+A plan only reads the record; `forge dataset split` and a run that begins write it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lora_forge.findings import Finding, error, info, warning
+
+if TYPE_CHECKING:
+    from lora_forge.datasets.facts import DatasetFacts
+    from lora_forge.datasets.look import Watch
+    from lora_forge.datasets.splitting import Holdout, Split
+
+MOST_NAMED = 5
+
+
+class HeldOut(NamedTuple):
+    """``file`` is where the choice is, or would be, recorded."""
+
+    split: Split
+    file: Path
+    findings: tuple[Finding, ...]
+
+
+def hold_out(
+    facts: DatasetFacts,
+    count: int,
+    project: Path,
+    env: Mapping[str, str],
+    *,
+    seed: int | None = None,
+    anew: bool = False,
+    watch: Watch | None = None,
+) -> HeldOut:
+    """Choose ``count`` images to hold out; what was recorded in the project stays chosen, unless ``anew``.
+
+    Raises:
+        DatasetError: the record cannot be read.
+    """
+    from lora_forge.datasets.cache_place import default_cache_file
+    from lora_forge.datasets.look import look
+    from lora_forge.datasets.pixel_cache import PixelCache
+    from lora_forge.datasets.splitting import (
+        DEFAULT_SEED,
+        Holdout,
+        holdout_file,
+        read_holdout,
+        split_dataset,
+        training_paths,
+    )
+
+    file = holdout_file(facts.root.absolute(), project.absolute())
+    recorded = None if anew else read_holdout(file)
+    if recorded is None or (seed is not None and seed != recorded.seed):
+        recorded = Holdout(DEFAULT_SEED if seed is None else seed, recorded.images if recorded else ())
+    with PixelCache(default_cache_file(env)) as cache:
+        pixels = look(training_paths(facts), cache, watch=watch).pixels
+    split = split_dataset(facts, pixels, count, recorded)
+    return HeldOut(split, file, tuple(_findings(split, recorded, count, facts, file)))
+
+
+def _findings(split: Split, recorded: Holdout, count: int, facts: DatasetFacts, file: Path) -> list[Finding]:
+    findings = []
+    if recorded.images and len(split.gone) == len(recorded.images):
+        message = f"None of the {len(recorded.images)} images recorded as held out is in the dataset."
+        hint = f"If it is another dataset, delete {file.name}, or choose anew: forge dataset split --anew"
+        findings.append(error("holdout-other-dataset", message, hint, str(file)))
+    elif split.gone:
+        names = _named([image.name for image in split.gone])
+        message = f"{len(split.gone)} images that were held out are gone or changed; others take their place: {names}."
+        findings.append(warning("holdout-gone", message, "Losses of earlier runs no longer compare.", str(file)))
+    if split.missing:
+        message = f"Only {count - split.missing} of {count} images can be held out of {facts.images}."
+        hint = "Every folder keeps an image, and what looks like a held-out picture is not trained on: hold out fewer."
+        findings.append(error("holdout-too-many", message, hint, "data.validation"))
+    if split.look_alikes:
+        pairs = _named([f"{pair.name} (like {pair.held})" for pair in split.look_alikes])
+        message = f"{len(split.look_alikes)} images look like a held-out one and are not trained on: {pairs}."
+        findings.append(info("holdout-look-alikes", message, "", str(file)))
+    return findings
+
+
+def _named(names: list[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,229 @@
+"""Laying out a run: the folder, the staged dataset, the rendered text, and the ledger's first record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_forge.errors import EngineError, InvalidInput, PlanError
+from lora_forge.workflow import HELD_OUT, PlanResult, has_errors, named_models, render_run
+
+if TYPE_CHECKING:
+    from lora_forge.datasets.facts import ImageFacts, SubsetFacts
+    from lora_forge.gather import Gathered, Invocation
+    from lora_forge.runs.directory import AttemptDir, RunDir
+    from lora_forge.runs.ledger import Json, Ledger
+    from lora_forge.runs.staging import StagedFile, StagedSubset
+    from lora_forge.runs.verify import ExpectedLora
+
+REJECTED = ("image-unreadable", "image-ignored", "image-extension")
+
+
+@contextmanager
+def holding_new(folder: Path) -> Iterator[None]:
+    """Hold a folder for a new run, from before the plan is made; a plan that fails leaves nothing behind.
+
+    Raises:
+        Locked: another process holds it.
+        InvalidInput: it cannot be made, or something lies in it already.
+    """
+    from lora_forge.runs.directory import refuse_used
+    from lora_forge.runs.lock import LOCK, holding_run
+
+    make_folder(folder)
+    with holding_run(folder):
+        refuse_used(folder)
+        try:
+            yield
+        except BaseException:
+            if [entry.name for entry in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as problem:
+        shown = str(folder).encode("utf-8", "backslashreplace").decode()
+        raise InvalidInput(
+            f"the run directory {shown} is not named in UTF-8", "--run-dir with another name"
+        ) from problem
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise unwritable(problem) from problem
+
+
+def unwritable(problem: OSError) -> InvalidInput:
+    message = f"the run directory cannot be written: {problem.strerror or problem} ({problem.filename})"
+    return InvalidInput(message, "--run-dir DIR on a disk with space that you may write to")
+
+
+def refuse_unready(planned: PlanResult) -> None:
+    """Everything that a training needs and a plan does not, before anything is written."""
+    if has_errors(planned.findings) or planned.rendered is None:
+        raise PlanError(
+            "the plan has errors; nothing was started", "mend what is named above", findings=planned.findings
+        )
+    engine = [finding for finding in planned.findings if finding.code == "engine-not-ready"]
+    missing = [finding for finding in planned.findings if finding.code == "model-missing"]
+    if engine:
+        raise EngineError(engine[0].message, engine[0].hint, findings=(*engine[1:], *missing))
+    if missing:
+        raise PlanError(missing[0].message, f"{missing[0].hint}, or `models:` in forge.yaml")
+
+
+def lay_out(call: Invocation, planned: PlanResult, run: RunDir) -> Ledger:
+    """Write all that the attempts share, then the ledger's first record: from there on it is a run.
+
+    May be done again in a folder that was left before its ledger began.
+    """
+    from lora_forge.run_request import write_request
+    from lora_forge.runs.ledger import new_ledger
+    from lora_forge.runs.model_links import link_models
+    from lora_forge.runs.record import RUN
+    from lora_forge.runs.staging import lay_links, measure_dataset
+
+    subsets = staged_subsets(planned.gathered)
+    try:
+        measured = measure_dataset(subsets)
+        lay_links(run, subsets, measured)
+        link_models(run, named_models(planned.gathered).values())
+        write_request(call, planned, run)
+        run.write_plan(plan_json(planned))
+        record_holdout(planned, run)
+        ledger = new_ledger(run.path)
+        ledger.append(RUN, **first_record(call, planned, run, measured))
+    except OSError as problem:
+        raise unwritable(problem) from problem
+    return ledger
+
+
+def lay_attempt(planned: PlanResult, run: RunDir, number: int) -> tuple[AttemptDir, PlanResult]:
+    """Render one attempt into its own folder and let the run's names lead to it."""
+    rendered, problems = render_run(planned.gathered, planned.planned, run.path, number)
+    if rendered is None or has_errors(problems):
+        raise PlanError("the plan cannot be rendered", "mend what is named above", findings=problems)
+    attempt = run.attempt(number)
+    try:
+        attempt.make()
+        run.output.mkdir(exist_ok=True)
+        run.states.mkdir(exist_ok=True)
+        run.write_dataset_toml(rendered.dataset_toml)
+        run.write_prompts(rendered.prompts)
+        attempt.write_train_toml(rendered.train_toml)
+        attempt.write_command(rendered.argv, rendered.env)
+        run.point_to(attempt)
+    except OSError as problem:
+        raise unwritable(problem) from problem
+    return attempt, replace(planned, rendered=rendered, run_dir=run.path)
+
+
+def record_holdout(planned: PlanResult, run: RunDir) -> None:
+    """In the project, for the runs to come, and in the run, which keeps to it when it goes on.
+
+    A project that cannot be written loses nothing but the stability of the choice.
+    """
+    from lora_forge.datasets.splitting import holdout_file, write_holdout
+    from lora_forge.errors import DatasetError
+
+    held_out, root = planned.gathered.held_out, planned.gathered.dataset.root
+    if held_out is None:
+        return
+    write_holdout(holdout_file(root.absolute(), run.path.absolute()), held_out.split.holdout, root)
+    with suppress(DatasetError):
+        write_holdout(held_out.file, held_out.split.holdout, root)
+
+
+def plan_json(planned: PlanResult) -> str:
+    return planned.planned.plan.model_dump_json(indent=1) + "\n"
+
+
+def first_record(call: Invocation, planned: PlanResult, run: RunDir, measured: Sequence[StagedFile]) -> dict[str, Json]:
+    """What the run is made of."""
+    from lora_forge.runs import identity
+
+    gathered, plan = planned.gathered, planned.planned.plan
+    rejected = [f"{each.where}: {each.code}" for each in gathered.findings if each.code in REJECTED]
+    preset_text = gathered.preset.model_dump_json()
+    return {
+        "uuid": identity.new_uuid(),
+        "parent": call.parent,
+        "name": plan.name.value,
+        "steps": plan.schedule.steps.value,
+        "seed": plan.seed.value,
+        "plan_sha256": identity.digest(plan_json(planned)),
+        "preset": {"name": gathered.preset.name, "sha256": identity.digest(preset_text)},
+        "software": identity.software_facts(),
+        "engine": engine_facts(gathered),
+        "machine": machine_facts(gathered),
+        "base_models": identity.model_facts(named_models(gathered)),
+        "dataset": identity.dataset_facts(measured, rejected, run.path),
+    }
+
+
+def engine_facts(gathered: Gathered) -> dict[str, Json]:
+    from lora_forge.engine.status import engine_status
+
+    status = engine_status(gathered.home)
+    return {
+        "commit": status.commit,
+        "variant": status.variant,
+        "lock_sha256": status.lock_sha256,
+        "python": status.python_version,
+        "torch": status.torch,
+    }
+
+
+def machine_facts(gathered: Gathered) -> dict[str, Json]:
+    from lora_forge.runs.identity import driver_facts
+
+    machine = gathered.machine
+    gpus: list[Json] = [{"name": gpu.name, "vram_gib": round(gpu.vram_gib, 1)} for gpu in machine.gpus]
+    drivers = driver_facts() if machine.gpus else {}
+    return {"gpus": gpus, "cpus": machine.cpu_count, "ram_gib": round(machine.ram_gib, 1), **drivers}
+
+
+def staged_subsets(gathered: Gathered) -> list[StagedSubset]:
+    """Every image with the caption it trains on; without one, the class tokens or else the trigger speak."""
+    from lora_forge.runs.staging import StagedImage, StagedSubset
+
+    trigger = None if gathered.trigger.value is None else str(gathered.trigger.value)
+
+    def caption(subset: SubsetFacts, image: ImageFacts) -> str | None:
+        return image.caption or subset.class_tokens or (None if subset.is_reg else trigger)
+
+    def images(subset: SubsetFacts) -> list[StagedImage]:
+        return [StagedImage(subset.folder / image.name, caption(subset, image)) for image in subset.images]
+
+    dataset = gathered.dataset
+    subsets = [StagedSubset(subset.folder.name, images(subset)) for subset in dataset.subsets]
+    if dataset.validation_images:
+        subsets.append(StagedSubset(HELD_OUT, [image for subset in dataset.held_out for image in images(subset)]))
+    return subsets
+
+
+def expected_lora(planned: PlanResult, began: float) -> ExpectedLora:
+    """What the finished file must hold, from the plan and the base model's modules."""
+    from lora_forge.plan.network import SAVE_DTYPES, network_shape
+    from lora_forge.plan.sizes import HEADER_NAMES, ZERO_AT_START, lora_tensors, stored_alphas
+    from lora_forge.runs.verify import ExpectedLora
+
+    plan, modules = planned.planned.plan, planned.planned.modules
+    shape = network_shape(plan.network)
+    return ExpectedLora(
+        tensors=lora_tensors(modules, shape),
+        rank=plan.network.rank.value,
+        alpha=stored_alphas(modules, shape),
+        dtype=HEADER_NAMES[SAVE_DTYPES[plan.precision.save.value]],
+        up_suffixes=ZERO_AT_START[plan.network.kind.value],
+        tensor_bytes=plan.outputs.lora_bytes.value,
+        steps=plan.schedule.steps.value,
+        written_after=began,
+    )

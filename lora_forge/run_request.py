@@ -1,0 +1,111 @@
+"""What a run was asked for, kept so that it can be asked for again: to go on with it, or to make it anew.
+
+The preset is kept as it was resolved, with the policy's figures written out, so
+that neither an edited preset nor an edited forge.yaml reaches a run that has begun.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lora_forge.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from lora_forge.gather import Gathered, Invocation
+    from lora_forge.runs.directory import RunDir
+    from lora_forge.settings import Value
+    from lora_forge.workflow import PlanResult
+
+VERSION = 1
+TEXT_KEYS = ("dataset", "trigger", "family", "reg", "tokenizers")
+COUNT_KEYS = ("gpus", "vram")
+PATH_KEYS = ("dataset", "reg", "tokenizers", "model", "clip_l", "t5xxl", "ae", "vae")
+
+
+def write_request(call: Invocation, planned: PlanResult, run: RunDir) -> None:
+    from lora_forge.runs.directory import write_atomically
+
+    request = {
+        "version": VERSION,
+        "flags": resolved_flags(planned),
+        "trust_code": call.trust_code,
+    }
+    write_atomically(run.preset_yaml, preset_text(planned))
+    write_atomically(run.request_json, json.dumps(request, indent=1) + "\n")
+
+
+def read_request(call: Invocation, run: RunDir) -> Invocation:
+    """The run's own request, in the world of this call; what this call was given wins.
+
+    Raises:
+        InvalidInput: the run directory does not say what was asked for.
+    """
+    try:
+        request = json.loads(run.request_json.read_bytes())
+        flags, trust_code = dict(request["flags"]), bool(request["trust_code"])
+        preset = run.preset_yaml.is_file()
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        message = f"{run.request_json} cannot be read: {problem}"
+        raise InvalidInput(message, "name preset and dataset again: forge train --resume --preset …") from problem
+    kept: dict[str, Value] = {"preset": str(run.preset_yaml)} if preset else {}
+    env = {name: value for name, value in call.env.items() if not name.startswith("FORGE_") or name == "FORGE_HOME"}
+    given = {key: _absolute(value, call) if key in PATH_KEYS else value for key, value in call.flags.items()}
+    return replace(
+        call,
+        flags={**kept, **flags, **given},
+        prompts=call.prompts and call.cwd / call.prompts,
+        run_dir=run.path,
+        cwd=run.path,
+        env=env,
+        trust_code=call.trust_code or trust_code,
+    )
+
+
+def _absolute(value: Value, call: Invocation) -> Value:
+    """A path, or the several folders of a dataset in words of their own, freed of the folder it was said in."""
+    from lora_forge.project_datasets import read_folders
+    from lora_forge.settings import Scalar, Source, Written
+
+    folders = read_folders(Written(value, Source.CLI, "--dataset"), [])
+    words: list[Scalar] = [folder._replace(path=str(call.cwd / folder.path)).words() for folder in folders]
+    return words if len(words) > 1 else words[0] if words else value
+
+
+def resolved_flags(planned: PlanResult) -> dict[str, Value]:
+    """Every choice that is no preset key, as it was settled."""
+    gathered = planned.gathered
+    request = gathered.request
+    texts = {**{key: request.text(key) for key in TEXT_KEYS}, "dataset": request.dataset_words()}
+    counts = {key: request.count(key) for key in COUNT_KEYS}
+    settled = {
+        "name": planned.planned.plan.name.value,
+        "trigger": texts["trigger"] or gathered.trigger.value,
+        "family": gathered.family_choice.value,
+        **{name: written.value for name, written in gathered.model_paths.items()},
+    }
+    return {key: value for key, value in {**texts, **counts, **settled}.items() if value is not None}
+
+
+def preset_text(planned: PlanResult) -> str:
+    """The resolved preset as YAML (its JSON form), the policy's figures as if they had been written in it."""
+    from lora_forge.settings import nest
+
+    return json.dumps(nest(settled_values(planned.gathered, planned)), indent=1) + "\n"
+
+
+def settled_values(gathered: Gathered, planned: PlanResult) -> Mapping[str, Value]:
+    plan = planned.planned.plan
+    written = {key: origin.written.value for key, origin in gathered.origins.items()}
+    figures: dict[str, Value] = {
+        "network.rank": plan.network.rank.value,
+        "network.alpha": plan.network.alpha.value,
+        "schedule.steps": plan.schedule.steps.value,
+        "schedule.checkpoint_every": plan.schedule.checkpoint_every.value,
+    }
+    repeats = plan.schedule.repeats.value
+    if isinstance(repeats, int):
+        figures["schedule.repeats"] = repeats
+    return {**written, **figures, "name": gathered.preset.name}

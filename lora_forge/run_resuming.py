@@ -1,0 +1,220 @@
+"""Going on with a run: the same training, from the last state that can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from lora_forge.errors import ForgeError, InvalidInput
+from lora_forge.findings import Finding, info, warning
+from lora_forge.gather import Invocation
+from lora_forge.run_comparing import compare
+from lora_forge.run_ending import commit_final, finish
+from lora_forge.run_task import STOP_GRACE_S, RunResult, Task, Watcher
+from lora_forge.run_workflow import checkpoint_check, ready_plan, run_attempt, start_held, start_run
+from lora_forge.workflow import PlanResult, runs_folder
+
+if TYPE_CHECKING:
+    from lora_forge.runs.directory import RunDir
+    from lora_forge.runs.events import Event
+    from lora_forge.runs.record import RunRecord, State
+
+
+@dataclass(frozen=True)
+class AlreadyDone:
+    """A finished run: nothing was started, and its LoRA still is what the ledger says."""
+
+    run: Path
+    lora: Path
+    size_bytes: int
+    steps: int
+    findings: tuple[Finding, ...] = ()
+    exit_code: int = 0
+
+    @property
+    def noticed(self) -> tuple[Finding, ...]:
+        """Nothing but the findings: no plan was made that could have had others."""
+        return self.findings
+
+    def data(self) -> dict[str, object]:
+        return {
+            "run_dir": str(self.run),
+            "already_done": True,
+            "verified": True,
+            "lora": str(self.lora),
+            "size_bytes": self.size_bytes,
+            "steps": self.steps,
+        }
+
+
+Result: TypeAlias = "RunResult | AlreadyDone"
+
+
+def resume_run(call: Invocation, watcher: Watcher, *, grace_s: float = STOP_GRACE_S) -> Result:
+    """Go on with the named run directory, else with the latest unfinished run of this name; without any, begin one.
+
+    Raises:
+        InvalidInput: what was asked for would be another training, or the run cannot be read.
+        Locked: the run is being trained.
+        EngineError, OutOfMemory, …: as ``start_run``.
+    """
+    if call.run_dir is not None:
+        folder = call.cwd / call.run_dir
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return start_run(call, watcher, grace_s=grace_s)
+        return resume_folder(folder, call, watcher, grace_s=grace_s)
+    planned = ready_plan(call)
+    folder_found = _latest(call, planned)
+    if folder_found is None:
+        return start_run(call, watcher, grace_s=grace_s)
+    return resume_folder(folder_found, replace(call, run_dir=folder_found), watcher, grace_s=grace_s, asked=planned)
+
+
+def _latest(call: Invocation, planned: PlanResult) -> Path | None:
+    from lora_forge.runs.shelf import numbered, unfinished
+
+    runs, name = runs_folder(call, planned.gathered), planned.planned.plan.name.value
+    return unfinished(runs, name) or next(numbered(runs, name), None)
+
+
+def resume_folder(
+    folder: Path, call: Invocation, watcher: Watcher, *, grace_s: float = STOP_GRACE_S, asked: PlanResult | None = None
+) -> Result:
+    """Go on with one run, held by this process from before its ledger is read."""
+    from lora_forge.runs.directory import RunDir
+    from lora_forge.runs.ledger import has_ledger, open_ledger
+    from lora_forge.runs.lock import holding_run
+    from lora_forge.runs.record import read_run
+
+    run = RunDir(folder)
+    with holding_run(folder):
+        if not has_ledger(folder):
+            return _begin_again(run, call, watcher, grace_s)
+        record = read_run(folder)
+        if record.done:
+            return already_done(run, record)
+        planned = asked_plan(call, run, asked)
+        task = Task(call, planned, run, open_ledger(folder), watcher, grace_s)
+        return _go_on(task, record)
+
+
+def _begin_again(run: RunDir, call: Invocation, watcher: Watcher, grace_s: float) -> RunResult:
+    """A run that was killed while it was laid out: nothing had begun, so begin."""
+    foreign = sorted(entry.name for entry in run.path.iterdir() if entry.name not in _LAID_OUT)
+    if foreign:
+        message = f"{run.path} is no run of forge: it holds {foreign[0]!r} and no ledger"
+        raise InvalidInput(message, "--run-dir with the folder of a run; forge runs ls")
+    return start_held(call, ready_plan(call), run.path, watcher, dry_run=False, grace_s=grace_s)
+
+
+_LAID_OUT = {
+    *(".lock", "attempts", "dataset", "models", "output", "states"),
+    *("plan.json", "preset.yaml", "request.json", "dataset.toml", "prompts.json"),
+    *(".plan.json.pending", ".preset.yaml.pending", ".request.json.pending", ".ledger.jsonl.pending"),
+}
+
+
+def already_done(run: RunDir, record: RunRecord) -> AlreadyDone:
+    """Say so, once the LoRA was compared with the ledger.
+
+    Raises:
+        ForgeError: it is no longer what was committed.
+    """
+    from lora_forge.runs.commit import is_as_recorded
+
+    final = next(kept for kept in record.checkpoints if kept.final)
+    lora = run.path / final.file.path
+    if not is_as_recorded(run.path, final.file):
+        message = f"the run is done, but {lora} is no longer what was committed"
+        raise ForgeError(message, "train again: forge runs reproduce " + run.path.name)
+    return AlreadyDone(run.path, lora, final.file.size_bytes, final.step)
+
+
+def asked_plan(call: Invocation, run: RunDir, asked: PlanResult | None) -> PlanResult:
+    """The plan of this call: as asked where a preset was named or found, else the run's own with what was given."""
+    from lora_forge.run_request import read_request
+
+    if asked is not None:
+        return ready_plan(replace(call, run_dir=run.path))
+    if "preset" in call.flags:
+        return ready_plan(call)
+    return ready_plan(read_request(call, run))
+
+
+def _go_on(task: Task, record: RunRecord) -> RunResult:
+    """Compare, commit what a killed forge left uncommitted, choose the state, train."""
+    from lora_forge.runs.damaged_caches import cache_removed, remove_damaged_caches
+    from lora_forge.runs.prune import drop_states, sweep_states
+    from lora_forge.runs.record import fold
+    from lora_forge.runs.resume import choose_state
+
+    run, ledger = task.run, task.ledger
+    notes = compare(task, record)
+    if record.damaged:
+        notes.append(warning("ledger-damaged", "the ledger was damaged; its sound copy was taken", where=str(run.path)))
+    finished = adopt(task, record)
+    if finished is not None:
+        return finished
+    choice = choose_state(run.states, fold(run.path, ledger.records))
+    for state in choice.damaged:
+        message = f"state {state.name} is not what was committed; the one before it is used"
+        notes.append(warning("state-damaged", message, where=str(run.states / state.name)))
+    drop_states(run, ledger, choice.damaged, "not as committed")
+    sweep_states(run, ledger)
+    notes += [cache_removed(path) for path in remove_damaged_caches(run)]
+    notes.append(_from_where(record, choice.state))
+    told = replace(task.planned, findings=(*task.planned.findings, *notes))
+    return run_attempt(replace(task, planned=told), choice.state)
+
+
+def _from_where(record: RunRecord, state: State | None) -> Finding:
+    attempt = f"attempt {record.next_attempt} of {record.folder.name}"
+    if state is None:
+        return info("begun-anew", f"{attempt}: no state was committed yet, so it begins at step 0")
+    return info("resumed", f"{attempt}: goes on from step {state.step} of {record.steps}")
+
+
+def adopt(task: Task, record: RunRecord) -> RunResult | None:
+    """Commit LoRA files that were saved whole just before forge was killed; a finished one finishes the run.
+
+    States are not adopted: they are pickle, and nobody vouches for them.
+    """
+    from lora_forge.runs.events import Ended, Saved, read_events
+
+    for attempt in record.attempts:
+        if attempt.end is not None and attempt.number != len(record.attempts):
+            continue
+        events = read_events(task.run.attempt(attempt.number).events_jsonl)
+        saved = tuple(event for event in events if isinstance(event, Saved))
+        _adopt_checkpoints(task, attempt.number, saved)
+        ended = next((event for event in events if isinstance(event, Ended)), None)
+        if ended and ended.outcome == "done" and _final_is_sound(task, attempt.number, saved):
+            commit_final(task, attempt.number, saved)
+            return finish(task, (info("adopted", "the finished LoRA of a killed forge was verified and committed"),))
+    return None
+
+
+def _adopt_checkpoints(task: Task, number: int, saved: Sequence[Event]) -> None:
+    from lora_forge.runs.committer import commit_checkpoint
+    from lora_forge.runs.events import Saved
+
+    check = checkpoint_check(task)
+    for event in saved:
+        if isinstance(event, Saved) and Path(event.file).name != task.final:
+            try:
+                commit_checkpoint(task.run, task.ledger, number, event, check)
+            except (OSError, ValueError, ForgeError):
+                continue  # not whole: it will be made again
+
+
+def _final_is_sound(task: Task, number: int, saved: Sequence[Event]) -> bool:
+    from lora_forge.run_layout import expected_lora
+    from lora_forge.runs.cause import refusal
+    from lora_forge.runs.events import Saved
+    from lora_forge.runs.verify import verify_lora
+
+    path = task.run.attempt(number).output / task.final
+    own = [event for event in saved if isinstance(event, Saved)]
+    return refusal(verify_lora(path, expected_lora(task.planned, 0.0), own)) is None

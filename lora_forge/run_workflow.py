@@ -1,0 +1,158 @@
+"""Running: a new run, or going on with one. Every end, good or bad, is in the ledger before it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_forge.findings import Finding
+from lora_forge.gather import Invocation
+from lora_forge.run_ending import conclude
+from lora_forge.run_layout import expected_lora, holding_new, lay_attempt, lay_out, refuse_unready, unwritable
+from lora_forge.run_task import STOP_GRACE_S, RunResult, Task, Watcher, rendered_of
+from lora_forge.workflow import PlanResult, plan_run, runs_folder
+
+if TYPE_CHECKING:
+    from lora_forge.runs.committer import Check
+    from lora_forge.runs.directory import AttemptDir
+    from lora_forge.runs.events import Event, Saved
+    from lora_forge.runs.ledger import Json
+    from lora_forge.runs.outcome import Outcome
+    from lora_forge.runs.record import State
+
+HARMLESS_EARLY = ("lora-untrained",)
+"""No fault in a numbered checkpoint: the first steps may be warm-up from learning rate 0."""
+
+
+def start_run(call: Invocation, watcher: Watcher, *, dry_run: bool = False, grace_s: float = STOP_GRACE_S) -> RunResult:
+    """Plan, lay out the run directory, train, and verify what came out.
+
+    Raises:
+        InvalidInput: the plan has errors, a model file is missing, or the run directory cannot be made.
+        EngineError: the engine is not ready.
+        Locked: another process writes in this run directory.
+        OutOfMemory, Diverged, NoUsableLora, Interrupted, ForgeError: how a training can end badly.
+    """
+    from lora_forge.runs.directory import next_run_dir
+    from lora_forge.runs.lock import holding_run
+
+    if call.run_dir is not None:
+        with holding_new(call.cwd / call.run_dir):
+            return start_held(
+                call, ready_plan(call), call.cwd / call.run_dir, watcher, dry_run=dry_run, grace_s=grace_s
+            )
+    planned = ready_plan(call)
+    try:
+        folder = next_run_dir(runs_folder(call, planned.gathered), planned.planned.plan.name.value)
+    except OSError as problem:
+        raise unwritable(problem) from problem
+    with holding_run(folder):
+        return start_held(call, planned, folder, watcher, dry_run=dry_run, grace_s=grace_s)
+
+
+def ready_plan(call: Invocation) -> PlanResult:
+    planned = plan_run(call)
+    refuse_unready(planned)
+    return planned
+
+
+def start_held(
+    call: Invocation, planned: PlanResult, folder: Path, watcher: Watcher, *, dry_run: bool, grace_s: float
+) -> RunResult:
+    """Begin a run in a folder that this process holds."""
+    from lora_forge.runs.directory import RunDir
+
+    run = RunDir(folder)
+    ledger = lay_out(call, planned, run)
+    if dry_run:
+        _, planned = lay_attempt(planned, run, 1)
+        return RunResult(planned, dry_run=True)
+    return run_attempt(Task(call, planned, run, ledger, watcher, grace_s))
+
+
+def run_attempt(task: Task, state: State | None = None) -> RunResult:
+    """Train from ``state``, or from the beginning, to an end; commit what is saved on the way."""
+    from lora_forge.runs.committer import Committer
+    from lora_forge.runs.record import fold
+    from lora_forge.runs.samples import name_samples
+
+    run, ledger = task.run, task.ledger
+    number = fold(run.path, ledger.records).next_attempt
+    attempt, planned = lay_attempt(task.planned, run, number)
+    task = replace(task, planned=planned)
+    _record_start(task, number, state)
+    task.watcher.planned(planned, run)
+    committer = Committer(run, number, ledger, checkpoint_check(task), task.final)
+    try:
+        outcome, began = run_engine(task, attempt, committer.take, state)
+    finally:
+        undone = committer.close()
+    name_samples(run, attempt, planned.planned.plan.sampling.prompts.value)
+    return conclude(task, number, outcome, began, undone)
+
+
+def checkpoint_check(task: Task) -> Check:
+    """What a numbered checkpoint must be: as the finished file, at its own step."""
+    from lora_forge.runs.verify import verify_lora
+
+    expected = expected_lora(task.planned, began=0.0)
+
+    def check(path: Path, saved: Saved) -> list[Finding]:
+        found = verify_lora(path, replace(expected, steps=saved.step), [saved])
+        return [finding for finding in found if finding.code not in HARMLESS_EARLY]
+
+    return check
+
+
+def _record_start(task: Task, number: int, state: State | None) -> None:
+    from lora_forge.runs.identity import digest, environment_facts, relative_word
+    from lora_forge.runs.record import ATTEMPT
+
+    rendered = rendered_of(task)
+    command: list[Json] = [relative_word(word, task.run.path) for word in rendered.argv]
+    added: dict[str, Json] = {key: relative_word(value, task.run.path) for key, value in rendered.env.items()}
+    task.ledger.append(
+        ATTEMPT,
+        number=number,
+        from_step=state.step if state else 0,
+        state=state.name if state else None,
+        train_toml_sha256=digest(rendered.train_toml),
+        dataset_toml_sha256=digest(rendered.dataset_toml),
+        command=command,
+        environment={**environment_facts(task.call.env), **added},
+    )
+
+
+def run_engine(
+    task: Task, attempt: AttemptDir, commit: Callable[[Event], None], state: State | None
+) -> tuple[Outcome, float]:
+    """Start accelerate and the guest, watch them to their end; the outcome, and when it began (epoch seconds)."""
+    import time
+
+    from lora_forge.runs.signals import StopRequests, stop_on_signals
+    from lora_forge.runs.supervise import supervise
+
+    began = time.time()
+    rendered = rendered_of(task)
+    env = {**task.call.env, **rendered.env, "FORGE_GUEST_STATES": str(task.run.states)}
+    if state is not None:
+        env["FORGE_GUEST_RESUME"] = str(task.run.states / state.name)
+
+    def on_event(event: Event) -> None:
+        commit(event)
+        task.watcher.event(event)
+
+    with stop_on_signals(StopRequests()) as stop, task.watcher.live():
+        outcome = supervise(
+            rendered.argv,
+            env=env,
+            cwd=task.planned.gathered.home.checkout,
+            log=attempt.engine_log,
+            events=attempt.events_jsonl,
+            on_event=on_event,
+            stop=stop,
+            grace_s=task.grace_s,
+        )
+    return outcome, began

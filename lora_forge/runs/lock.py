@@ -1,0 +1,193 @@
+"""One writer per run directory: the kernel's lock on a file, with the holder's name in it.
+
+The kernel drops its lock when the holder ends, so on one machine it is never
+stale. The name is for people, for ``forge runs stop``, and for what the kernel
+cannot know: a holder on another machine that shares the folder. Of such a one
+nothing is guessed. No host name is written, only a digest of the machine's id.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from lora_forge.errors import InvalidInput, Locked
+
+LOCK = ".lock"
+TRIES, RETRY_S = 4, 0.05
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a run: ``ticks`` is the process's start as the kernel counts it, ``since`` as people do."""
+
+    pid: int
+    ticks: int
+    since: str
+    boot: str
+    machine: str
+
+    def lives(self) -> bool:
+        """Whether that very process runs now; a reused pid started at another tick, a reboot counts anew."""
+        return self.boot == boot_id() and self.ticks == start_ticks(self.pid) and self.ticks != 0
+
+    def is_foreign(self) -> bool:
+        """Whether it may run on another machine; the same machine after a reboot is not one."""
+        return self.boot != boot_id() and self.machine != machine_id()
+
+
+@contextmanager
+def holding_run(folder: Path) -> Iterator[None]:
+    """Be the only writer of the run directory while the block runs; never waits.
+
+    Raises:
+        Locked: another process holds it, or may hold it on another machine.
+    """
+    descriptor = _open(folder / LOCK)
+    try:
+        if not _taken(descriptor, folder) or not _is_at(descriptor, folder / LOCK):
+            raise _locked(folder, read_holder(folder))
+        _refuse_foreign(folder)
+        _write_holder(descriptor, json.dumps(asdict(_myself())).encode())
+        try:
+            yield
+        finally:
+            _write_holder(descriptor, b"")
+    finally:
+        os.close(descriptor)
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """Who wrote their name last and did not take it out; they may be gone."""
+    try:
+        told = json.loads((folder / LOCK).read_bytes())
+        return Holder(int(told["pid"]), int(told["ticks"]), *(str(told[key]) for key in ("since", "boot", "machine")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_held(folder: Path) -> bool:
+    """Ask the kernel whether somebody holds the run; a lock that it does not know is judged by its holder."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        holder = read_holder(folder)
+        return holder is not None and (holder.lives() or holder.is_foreign())
+    finally:
+        os.close(descriptor)
+    holder = read_holder(folder)
+    return holder is not None and holder.is_foreign()
+
+
+def start_ticks(pid: int) -> int:
+    """When the process started, in ticks since boot; 0 where that cannot be known or it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    after_name = text.rpartition(")")[2].split()  # the name may hold spaces and parentheses
+    return 0 if after_name[0] == "Z" else int(after_name[19])
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot."""
+    return _first_line("/proc/sys/kernel/random/boot_id")
+
+
+def machine_id() -> str:
+    """The machine, as a digest that names nobody."""
+    own = _first_line("/etc/machine-id") + "\0" + platform.node()
+    return hashlib.sha256(b"lora_forge\0" + own.encode()).hexdigest()[:16]
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as problem:
+        message = f"the run directory {path.parent} cannot be written: {problem.strerror}"
+        raise InvalidInput(message, "--run-dir DIR on a disk that you may write to") from problem
+
+
+def _taken(descriptor: int, folder: Path) -> bool:
+    """Take the kernel's lock; where the filesystem has none, believe the holder's name.
+
+    Tried again for a moment: ``is_held`` of another process holds it for a blink.
+    """
+    try:
+        for _ in range(TRIES - 1):
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            time.sleep(RETRY_S)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as problem:
+        if problem.errno not in _NO_LOCKS:
+            raise
+        holder = read_holder(folder)
+        return holder is None or not holder.lives()
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the locked file still is the one under that name: a start that failed removes its own."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
+def _refuse_foreign(folder: Path) -> None:
+    holder = read_holder(folder)
+    if holder is not None and holder.is_foreign():
+        raise Locked(
+            f"{folder} was taken by process {holder.pid} on another machine, at {holder.since}; "
+            "whether it still runs cannot be seen from here",
+            f"stop it there; if that machine is gone, remove {folder / LOCK}",
+        )
+
+
+def _locked(folder: Path, holder: Holder | None) -> Locked:
+    if holder is None:
+        return Locked(f"{folder} is held by a process that is just starting or ending", "try again in a moment")
+    return Locked(
+        f"{folder} is held by process {holder.pid}, since {holder.since}",
+        f"wait for it, or stop it: forge runs stop {folder.name}",
+    )
+
+
+def _myself() -> Holder:
+    since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Holder(os.getpid(), start_ticks(os.getpid()), since, boot_id(), machine_id())
+
+
+def _write_holder(descriptor: int, text: bytes) -> None:
+    """Neither atomic nor vital: what counts is the kernel's lock, and a torn name is none."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text, 0)
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

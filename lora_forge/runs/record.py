@@ -1,0 +1,182 @@
+"""A run as its ledger tells it: attempts, checkpoints, states, and how it stands. Pure folding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from lora_forge.errors import InvalidInput
+from lora_forge.runs.commit import FileRecord
+from lora_forge.runs.ledger import Fields, Json, Record, read_ledger
+
+# What a record is of; the vocabulary of the ledger.
+RUN, PLAN, ATTEMPT, ATTEMPT_END = "run", "plan", "attempt", "attempt-end"
+CHECKPOINT, STATE, STATE_DROPPED, MODEL, DONE = "checkpoint", "state", "state-dropped", "model", "done"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of the trainer; without an end it was killed together with forge."""
+
+    number: int
+    began: float
+    from_step: int
+    state: str | None
+    fields: Fields
+    end: Fields | None = None
+    ended: float | None = None
+
+    @property
+    def outcome(self) -> str:
+        return "killed" if self.end is None else str(self.end["outcome"])
+
+    @property
+    def to_step(self) -> int | None:
+        """The last step that was heard of; None where nobody was left to write it down."""
+        return None if self.end is None else _whole(self.end["to_step"])
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One LoRA file that was verified before it was recorded."""
+
+    seq: int
+    step: int
+    attempt: int
+    file: FileRecord
+    final: bool
+
+
+@dataclass(frozen=True)
+class State:
+    """One state folder: all that the engine needs to go on from ``step``."""
+
+    seq: int
+    step: int
+    attempt: int
+    name: str
+    files: tuple[FileRecord, ...]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that the ledger says. ``facts`` is its first record: what the run is made of."""
+
+    folder: Path
+    began: float
+    facts: Fields
+    attempts: tuple[Attempt, ...]
+    checkpoints: tuple[Checkpoint, ...]
+    states: tuple[State, ...]
+    model_sha256: str | None
+    done: bool
+    damaged: bool
+    plan_sha256: str
+
+    @property
+    def uuid(self) -> str:
+        return str(self.facts["uuid"])
+
+    @property
+    def name(self) -> str:
+        return str(self.facts["name"])
+
+    @property
+    def steps(self) -> int:
+        return _whole(self.facts["steps"])
+
+    @property
+    def step(self) -> int:
+        """The furthest step that is known of: heard, or proved by a committed file."""
+        heard = [attempt.to_step or attempt.from_step for attempt in self.attempts]
+        kept = [kept.step for kept in self.checkpoints] + [state.step for state in self.states]
+        return max([0, *heard, *kept])
+
+    @property
+    def next_attempt(self) -> int:
+        return len(self.attempts) + 1
+
+    def has_file(self, path: str) -> bool:
+        """Whether a checkpoint was committed under this name, relative to the run directory."""
+        return any(kept.file.path == path for kept in self.checkpoints)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read and fold.
+
+    Raises:
+        InvalidInput: there is no ledger, or nothing of it can be believed.
+    """
+    reading = read_ledger(folder)
+    try:
+        return fold(folder, reading.records, damaged=reading.damaged)
+    except (KeyError, TypeError, ValueError) as problem:
+        message = f"the ledger of {folder} was not written by this version of forge"
+        raise InvalidInput(message, "use the version that wrote it") from problem
+
+
+def fold(folder: Path, records: Sequence[Record], *, damaged: bool = False) -> RunRecord:
+    first = records[0]
+    dropped = {str(record.fields["name"]): record.seq for record in records if record.kind == STATE_DROPPED}
+    latest = {state.name: state for state in map(_state, (record for record in records if record.kind == STATE))}
+    models = [str(record.fields["sha256"]) for record in records if record.kind == MODEL]
+    plans = [str(record.fields["plan_sha256"]) for record in records if record.kind in (RUN, PLAN)]
+    return RunRecord(
+        folder=folder,
+        began=first.at,
+        facts=first.fields,
+        attempts=tuple(_attempts(records)),
+        checkpoints=tuple(_checkpoint(record) for record in records if record.kind == CHECKPOINT),
+        states=tuple(state for state in latest.values() if dropped.get(state.name, 0) < state.seq),
+        model_sha256=models[-1] if models else None,
+        done=any(record.kind == CHECKPOINT and record.fields["final"] is True for record in records),
+        damaged=damaged,
+        plan_sha256=plans[-1],
+    )
+
+
+def as_json(files: Iterable[FileRecord]) -> list[Json]:
+    return [{"path": file.path, "size_bytes": file.size_bytes, "sha256": file.sha256} for file in files]
+
+
+def _attempts(records: Sequence[Record]) -> Iterable[Attempt]:
+    ends = {_whole(record.fields["number"]): record for record in records if record.kind == ATTEMPT_END}
+    for record in records:
+        if record.kind == ATTEMPT:
+            number, state = _whole(record.fields["number"]), record.fields["state"]
+            end = ends.get(number)
+            yield Attempt(
+                number=number,
+                began=record.at,
+                from_step=_whole(record.fields["from_step"]),
+                state=None if state is None else str(state),
+                fields=record.fields,
+                end=end and end.fields,
+                ended=end and end.at,
+            )
+
+
+def _checkpoint(record: Record) -> Checkpoint:
+    fields = record.fields
+    (file,) = _files(fields["files"])
+    step, attempt = _whole(fields["step"]), _whole(fields["attempt"])
+    return Checkpoint(record.seq, step, attempt, file, final=bool(fields["final"]))
+
+
+def _state(record: Record) -> State:
+    fields = record.fields
+    step, attempt = _whole(fields["step"]), _whole(fields["attempt"])
+    return State(record.seq, step, attempt, str(fields["name"]), _files(fields["files"]))
+
+
+def _files(told: Json) -> tuple[FileRecord, ...]:
+    listed = cast("list[dict[str, Json]]", told)
+    return tuple(FileRecord(str(f["path"]), _whole(f["size_bytes"]), str(f["sha256"])) for f in listed)
+
+
+def _whole(value: Json) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no whole number")
+    return value

@@ -1,0 +1,127 @@
+"""Going on with a run: from which state, and whether what is asked for now continues what was begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from lora_forge.runs.commit import is_as_recorded
+from lora_forge.runs.record import RunRecord, State
+from lora_forge.runs.staging import StagedFile
+
+MAY_CHANGE = (
+    "schedule.checkpoint_every",
+    "sampling.*",
+    "outputs.checkpoints",
+    "outputs.header_bytes",
+    "outputs.disk_bytes",
+    "memory.cache_to_disk",
+    "memory.blocks_to_swap",
+    "memory.gradient_checkpointing",
+    "vram_gib",
+    "preset",
+    "policy",
+)
+"""Plan keys that bear on no number of the training: names of where values came from, cadence, memory."""
+
+MAY_CHANGE_TEXT = "checkpoint cadence, samples, caching to disk, block swap and gradient checkpointing may change"
+SHOWN_DIFFERENCES = 6
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs: ``breaks`` says that the continuation would be another training."""
+
+    key: str
+    before: object
+    after: object
+    breaks: bool
+
+    def __str__(self) -> str:
+        return f"{self.key} was {_short(self.before)}, now {_short(self.after)}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where to go on: a sound state or, without one, the beginning; ``damaged`` are newer ones passed over."""
+
+    state: State | None
+    damaged: tuple[State, ...]
+
+
+def choose_state(states_folder: Path, record: RunRecord) -> Choice:
+    """Take the newest state whose every byte is as the ledger says; newest by sequence, not by any clock."""
+    damaged: list[State] = []
+    for state in sorted(record.states, key=lambda each: each.seq, reverse=True):
+        if is_sound(states_folder / state.name, state):
+            return Choice(state, tuple(damaged))
+        damaged.append(state)
+    return Choice(None, tuple(damaged))
+
+
+def is_sound(folder: Path, state: State) -> bool:
+    """Whether the folder holds exactly the recorded files: it is Python pickle, so nothing else may lie there."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    recorded = {file.path for file in state.files}
+    return found == recorded and all(is_as_recorded(folder, file) for file in state.files)
+
+
+def plan_differences(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[Difference, ...]:
+    """Compare two plans as JSON, value by value; sources and reasons do not count."""
+    old, new = dict(plan_values(before)), dict(plan_values(after))
+    return tuple(
+        Difference(key, old.get(key), new.get(key), breaks=not _may_change(key))
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
+    )
+
+
+def dataset_differences(before: Sequence[StagedFile], after: Sequence[StagedFile]) -> tuple[Difference, ...]:
+    """Compare pictures and captions by content, place by place."""
+    if list(before) == list(after):
+        return ()
+    count = Difference("dataset images", len(before), len(after), breaks=True)
+    pairs = zip(before, after, strict=False)
+    changed = [Difference(old.name, *_what_changed(old, new), breaks=True) for old, new in pairs if old != new]
+    return (*((count,) if len(before) != len(after) else ()), *changed)
+
+
+def plan_values(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Every leaf of a plan's JSON, by dotted key.
+
+    >>> list(plan_values({"network": {"rank": {"value": 16, "source": "POLICY", "why": ""}}}))
+    [('network.rank', 16)]
+    """
+    if "value" in tree and "source" in tree:
+        yield prefix, tree["value"]
+        return
+    for key, branch in tree.items():
+        if isinstance(branch, Mapping):
+            yield from plan_values(branch, f"{prefix}.{key}" if prefix else key)
+
+
+def shown(differences: Sequence[Difference]) -> str:
+    text = "; ".join(str(difference) for difference in differences[:SHOWN_DIFFERENCES])
+    rest = len(differences) - SHOWN_DIFFERENCES
+    return text + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _may_change(key: str) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in MAY_CHANGE)
+
+
+def _what_changed(old: StagedFile, new: StagedFile) -> tuple[str, str]:
+    if old.sha256 != new.sha256:
+        return f"picture {old.sha256[:12]}", f"picture {new.sha256[:12]}"
+    if old.caption_sha256 != new.caption_sha256:
+        return "one caption", "another caption"
+    return old.name, new.name
+
+
+def _short(value: object, longest: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= longest else text[: longest - 1] + "…"

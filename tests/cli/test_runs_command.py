@@ -1,0 +1,188 @@
+"""``forge runs`` on runs that were written down, without any process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from lora_forge.cli.app import app
+from lora_forge.gather import Invocation
+from lora_forge.presets.loader import shipped_folder
+from lora_forge.run_layout import plan_json
+from lora_forge.run_request import read_request, write_request
+from lora_forge.runs.commit import describe_file
+from lora_forge.runs.directory import RunDir
+from lora_forge.runs.identity import digest
+from lora_forge.runs.ledger import LEDGER, MIRROR, new_ledger
+from lora_forge.runs.record import as_json
+from lora_forge.runs.resume import plan_values
+from lora_forge.workflow import plan_run
+
+Draw = Any
+ENDS: dict[str, tuple[str, int]] = {
+    "stopped-001": ("stopped", 5),
+    "failed-001": ("failed", 7),
+    "done-001": ("done", 12),
+}
+
+
+def forge(*arguments: str) -> tuple[int, dict[str, Any]]:
+    result = CliRunner().invoke(app, ["runs", *arguments, "--json"])
+    assert result.stdout, result.stderr
+    return result.exit_code, json.loads(result.stdout)
+
+
+def text(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["runs", *arguments])
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def runs(in_folder: Path) -> Path:
+    """Four runs: stopped, failed, done, and one that was killed with forge."""
+    folder = in_folder / "runs"
+    for index, (name, end) in enumerate(ENDS.items()):
+        write_run(folder / name, f"{index}abc-uuid", rank=16 + index, end=end)
+    write_run(folder / "killed-001", "3abc-uuid", rank=16, end=None)
+    (folder / "notes").mkdir()
+    return folder
+
+
+def write_run(folder: Path, uuid: str, *, rank: int, end: tuple[str, int] | None) -> None:
+    run = RunDir(folder)
+    run.attempt(1).make()
+    run.output.mkdir()
+    leaf = {"value": rank, "source": "CLI", "why": "", "where": ""}
+    run.plan_json.write_text(json.dumps({"network": {"rank": leaf}}))
+    files = [{"name": "01-a/1.png", "size_bytes": 1, "sha256": uuid, "caption_sha256": None}]
+    ledger = new_ledger(folder)
+    facts = {"plan_sha256": digest(run.plan_json.read_bytes()), "steps": 12, "name": folder.name[:-4]}
+    ledger.append("run", uuid=uuid, parent=None, dataset={"files": files}, engine={"commit": uuid[:4]}, **facts)  # type: ignore[arg-type]
+    ledger.append("attempt", number=1, from_step=0, state=None, environment={})
+    events = [
+        {"event": "step", "wall": 1, "mono": step, "step": step, "total": 12, "epoch": 1, "loss": 0.5}
+        for step in (1, 2, 3)
+    ]
+    run.attempt(1).events_jsonl.write_text("".join(json.dumps(event) + "\n" for event in events))
+    run.attempt(1).engine_log.write_text("")
+    run.point_to(run.attempt(1))
+    if end is None:
+        return
+    outcome, step = end
+    signum = 15 if outcome == "stopped" else None
+    told = {"exit_code": None, "signal": None, "stop_signal": signum, "cause": None, "message": None}
+    ledger.append("attempt-end", number=1, outcome=outcome, to_step=step, wall_s=1.0, killed=False, **told)
+    if outcome == "done":
+        lora = run.lora("done")
+        lora.write_bytes(b"weights")
+        ledger.append("checkpoint", step=12, attempt=1, final=True, files=as_json([describe_file(lora, folder)]))
+
+
+def test_every_run_is_listed_with_how_it_stands(runs: Path) -> None:
+    code, told = forge("ls")
+    rows = {row["run"]: (row["status"], row["step"], row["steps"]) for row in told["data"]["runs"]}
+    assert code == 0
+    assert rows == {
+        "done-001": ("done", 12, 12),
+        "failed-001": ("failed", 7, 12),
+        "killed-001": ("stopped", 0, 12),
+        "stopped-001": ("stopped", 5, 12),
+    }
+    assert "stopped-001" in text("ls")
+
+
+def test_a_run_whose_ledger_cannot_be_believed_is_listed_as_damaged(runs: Path) -> None:
+    for name in (LEDGER, MIRROR):
+        (runs / "done-001" / name).write_bytes(b"\0" * 100)
+    code, told = forge("ls")
+    assert code == 0
+    assert {row["run"]: row["status"] for row in told["data"]["runs"]}["done-001"] == "damaged"
+    assert [finding["code"] for finding in told["findings"]] == ["run-damaged"]
+    assert forge("show", "done-001")[0] == 3
+
+
+def test_no_runs_is_no_error(in_folder: Path) -> None:
+    assert forge("ls") == (0, {**forge("ls")[1], "ok": True})
+    assert "no run in" in text("ls")
+
+
+def test_the_story_of_a_killed_run_says_how_far_it_came(runs: Path) -> None:
+    _, told = forge("show", "killed-001")
+    (attempt,) = told["data"]["attempts"]
+    assert (attempt["outcome"], attempt["from_step"], attempt["to_step"]) == ("killed", 0, 3)
+    assert "steps 0 to 3, killed together with forge" in text("show", "killed-001")
+    assert "stopped by SIGTERM" in text("show", "stopped-001")
+
+
+def test_a_run_is_found_by_a_unique_prefix_of_its_uuid(runs: Path) -> None:
+    assert forge("show", "2abc")[1]["data"]["run"] == "done-001"
+    code, told = forge("show", "nothing")
+    assert (code, told["error"]["hint"]) == (3, "forge runs ls")
+    write_run(runs / "twin-001", "2abc-other", rank=1, end=None)
+    code, told = forge("show", "2abc")
+    assert (code, "more than one run" in told["error"]["message"]) == (3, True)
+
+
+def test_two_runs_differ_in_plan_data_and_environment(runs: Path) -> None:
+    _, told = forge("diff", "stopped-001", "failed-001")
+    assert told["data"]["plan"] == [{"key": "network.rank", "before": 16, "after": 17}]
+    assert [row["key"] for row in told["data"]["data"]] == ["01-a/1.png"]
+    assert [row["key"] for row in told["data"]["environment"]] == ["engine.commit"]
+    assert "network.rank: 16 → 17" in text("diff", "stopped-001", "failed-001")
+
+
+def test_removing_wants_the_whole_name_and_stays_in_the_folder(runs: Path, tmp_path: Path) -> None:
+    assert forge("rm", "failed")[0] == 3
+    assert forge("rm", "1abc")[0] == 3
+    assert forge("rm", "failed-001")[0] == 0
+    assert not (runs / "failed-001").exists()
+    outside = tmp_path / "outside-001"
+    write_run(outside, "9abc-uuid", rank=1, end=None)
+    (runs / "outside-001").symlink_to(outside)
+    code, told = forge("rm", "outside-001")
+    assert (code, outside.exists()) == (3, True)
+    assert "a link" in told["error"]["message"]
+
+
+def test_the_lora_can_be_kept(runs: Path) -> None:
+    _, told = forge("rm", "done-001", "--keep-lora")
+    assert [Path(path).name for path in told["data"]["kept"]] == ["done.safetensors"]
+    assert [path.name for path in (runs / "done-001").rglob("*")] == ["output", "done.safetensors"]
+
+
+def test_stopping_what_does_not_run_says_so(runs: Path) -> None:
+    code, told = forge("stop", "stopped-001")
+    assert (code, told["findings"][0]["code"]) == (0, "not-running")
+
+
+def test_a_changed_plan_is_noticed(runs: Path) -> None:
+    (runs / "stopped-001" / "plan.json").write_text("{}")
+    code, told = forge("diff", "stopped-001", "done-001")
+    assert (code, "is not the plan that was begun" in told["error"]["message"]) == (3, True)
+
+
+PRESETS = sorted(path.stem for path in shipped_folder().glob("*.yaml"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "settings", [(), ("network.rank=20", "schedule.steps=77", "policy=tiers")], ids=["plain", "set"]
+)
+def test_a_run_asked_for_again_is_planned_alike(
+    preset: str, settings: tuple[str, ...], draw_dataset: Draw, in_folder: Path
+) -> None:
+    flags = {"preset": preset, "dataset": str(draw_dataset(12)), "trigger": "ohwx", "vram": 24}
+    call = Invocation(flags, settings, {}, in_folder)
+    planned = plan_run(call)
+    run = RunDir(in_folder / "runs" / "it-001")
+    run.path.mkdir(parents=True)
+    write_request(call, planned, run)
+    (in_folder / "forge.yaml").write_text("overrides:\n  network:\n    rank: 3\n")
+    again = plan_run(read_request(Invocation({}, (), {"FORGE_TRIGGER": "other"}, in_folder), run))
+    before, after = (dict(plan_values(json.loads(plan_json(each)))) for each in (planned, again))
+    assert after == before

@@ -1,0 +1,62 @@
+"""``forge train --resume`` on the real engine: a stopped and a killed run end as an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from lora_forge.runs.record import read_run
+from lora_forge.runs.safetensors_file import read_header
+
+from .conftest import FORGE, Train, engine_env, train_arguments
+
+pytestmark = pytest.mark.engine
+
+SETTINGS = ("schedule.steps=8", "schedule.checkpoint_every=3", "sampling.enabled=false")
+
+
+def tensors(path: Path) -> bytes:
+    data = path.read_bytes()
+    return data[len(data) - read_header(path).tensor_bytes :]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[bytes]:
+    command = [str(FORGE), "train", *arguments, "--json"]
+    return subprocess.Popen(command, env=engine_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for_state(run: Path, states: int) -> None:
+    deadline = time.monotonic() + 300
+    while not (run / "ledger.jsonl").exists() or len(read_run(run).states) < states:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_killed_and_a_stopped_run_end_as_an_undisturbed_one(
+    train: Train, tiny_models: Path, pictures: Path, tmp_path: Path
+) -> None:
+    undisturbed = train("sd15", *SETTINGS)
+    assert undisturbed.code == 0, undisturbed.stderr
+    run = tmp_path / "broken"
+    arguments = train_arguments(tiny_models, pictures, run, "sd15", "fast-iteration", SETTINGS)
+    for signum, resume in ((signal.SIGKILL, []), (signal.SIGTERM, ["--resume"])):
+        forge = start([*arguments, *resume])
+        wait_for_state(run, 2 if resume else 1)
+        forge.send_signal(signum)
+        forge.communicate(timeout=120)
+    done = start([*arguments, "--resume"])
+    out, err = done.communicate(timeout=300)
+    assert done.returncode == 0, (out, err)
+    told = json.loads(out)["data"]
+    assert told["verified"] or told["already_done"]
+    names = sorted(path.name for path in undisturbed.lora.parent.glob("*.safetensors"))
+    assert sorted(path.name for path in (run / "output").glob("*.safetensors")) == names
+    for name in names:
+        assert tensors(run / "output" / name) == tensors(undisturbed.lora.parent / name), name
+    model = read_run(run).model_sha256
+    assert model == read_header(undisturbed.lora).metadata["ss_new_sd_model_hash"]

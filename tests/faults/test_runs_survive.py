@@ -1,0 +1,235 @@
+"""Runs that survive: the quick cut of the fault suite (``scripts/faults`` is the whole of it)."""
+
+from __future__ import annotations
+
+import errno
+import json
+import platform
+import shutil
+import signal
+from pathlib import Path
+
+import fault_cases as faults
+import pytest
+from fault_world import NAME, STEPS, World, ended, steps_taken, wait_until
+
+from lora_forge.runs.record import read_run
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World) -> faults.Reference:
+    return faults.reference_of(world)
+
+
+@pytest.fixture(scope="module")
+def stopped(world: World) -> Path:
+    """A run that was stopped with two states committed."""
+    run = world.project / "runs" / "stopped-001"
+    process = world.train("--run-dir", str(run), FAKE_STEP_S="0.25")
+    wait_until(lambda: len(steps_taken(run)) >= 8, process)
+    process.send_signal(signal.SIGTERM)
+    code, told = ended(process)
+    assert code == 143, told
+    assert "state kept at step" in told["error"]["message"]
+    assert "forge runs resume stopped-001" in told["error"]["hint"]
+    return run
+
+
+def passed(tally: faults.Tally) -> None:
+    assert tally.tried
+    assert tally.wrong == []
+
+
+@pytest.mark.parametrize(("whom", "count"), [("forge", 12), ("trainer", 8)])
+def test_a_kill_at_any_time_loses_no_committed_checkpoint(
+    world: World, undisturbed: faults.Reference, whom: str, count: int
+) -> None:
+    passed(faults.kill_at_random(world, undisturbed, count, whom=whom))
+
+
+def test_a_run_stopped_five_times_ends_as_an_undisturbed_one(world: World, undisturbed: faults.Reference) -> None:
+    run = world.project / "five"
+    for stop in range(1, 6):
+        resume = ("--resume",) if stop > 1 else ()
+        process = world.train(*resume, "--run-dir", str(run), FAKE_STEP_S="0.25")
+        wait_until(lambda stop=stop: len(steps_taken(run)) >= 2 * stop, process)  # type: ignore[misc]
+        process.send_signal(signal.SIGINT)
+        assert ended(process)[0] == 130
+    code, told = faults.resume(world, run)
+    assert code == 0, told
+    assert told["data"]["attempts"] == 6
+    assert faults.as_reference(run, undisturbed) == ""
+    assert [event["step"] for event in steps_taken(run)] == list(range(1, STEPS + 1)), "no step was taken twice"
+
+
+def test_a_stop_in_any_phase_keeps_its_exit_code_and_leaves_nobody(world: World) -> None:
+    passed(faults.stops(world, 1))
+
+
+def test_one_of_many_starts_runs_and_the_others_exit_11(world: World) -> None:
+    tally, _ = faults.starts_at_once(world, 20)
+    passed(tally)
+
+
+def test_a_commit_killed_at_any_call_is_old_or_new(tmp_path: Path) -> None:
+    passed(faults.kill_each_call(tmp_path))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_commit_that_fails_at_any_call_leaves_what_was_there(tmp_path: Path, number: int) -> None:
+    passed(faults.fail_each_call(tmp_path, number))
+
+
+def test_damage_to_ledger_and_state_is_noticed_and_the_sound_one_used(stopped: Path, tmp_path: Path) -> None:
+    passed(faults.mutations(stopped, tmp_path, 100))
+
+
+def test_a_damaged_newest_state_is_passed_over_and_said(
+    world: World, undisturbed: faults.Reference, stopped: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "damaged-001"
+    shutil.copytree(stopped, run, symlinks=True)
+    newest = max(read_run(run).states, key=lambda state: state.seq)
+    (run / "states" / newest.name / "random_states_0.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    code, told = faults.resume(world, run)
+    assert code == 0, told
+    assert {"state-damaged", "resumed"} <= {finding["code"] for finding in told["findings"]}
+    assert faults.as_reference(run, undisturbed) == ""
+
+
+def test_a_state_that_the_ledger_does_not_vouch_for_is_never_used(world: World, stopped: Path, tmp_path: Path) -> None:
+    run = tmp_path / "planted-001"
+    shutil.copytree(stopped, run, symlinks=True)
+    newest = max(read_run(run).states, key=lambda state: state.seq)
+    shutil.copytree(run / "states" / newest.name, run / "states" / "step00000011")
+    code, told = faults.resume(world, run)
+    assert code == 0, told
+    assert any(f"goes on from step {newest.step} of" in finding["message"] for finding in told["findings"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("network.rank=8", "network.rank was 4, now 8"),
+        ("schedule.batch_size=2", "schedule.batch_size was 1, now 2"),
+        ("schedule.steps=24", "schedule.steps was 12, now 24"),
+        ("data.resolution=576", "data.resolution was 512, now 576"),
+        ("optimizer.learning_rate=0.5", "optimizer.learning_rate was 0.0001, now 0.5"),
+    ],
+)
+def test_what_would_be_another_training_is_refused_with_the_difference(
+    world: World, stopped: Path, change: str, said: str
+) -> None:
+    code, told = world.forge(*world.arguments("--resume", "--run-dir", str(stopped), "--set", change))
+    assert code == 3
+    assert said in told["error"]["message"]
+    assert "may change" in told["error"]["hint"]
+
+
+def test_changed_pictures_captions_and_base_models_are_refused(world: World, stopped: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(world.project / "photos", photos)
+    (photos / "1.txt").write_text("ohwx, somebody else\n")
+    code, told = world.forge("train", "--resume", "--json", "--run-dir", str(stopped), "--dataset", str(photos))
+    assert code == 3
+    assert "was 'one caption', now 'another caption'" in told["error"]["message"]
+    other = tmp_path / "base.safetensors"
+    other.write_bytes((world.root / "base.safetensors").read_bytes()[:-1] + b"\1")
+    code, told = world.forge("train", "--resume", "--json", "--run-dir", str(stopped), "--model", str(other))
+    assert code == 3
+    assert "base model model" in told["error"]["message"]
+
+
+def test_a_moved_dataset_and_a_new_cadence_may_change(
+    world: World, undisturbed: faults.Reference, stopped: Path, tmp_path: Path
+) -> None:
+    run, photos = tmp_path / "moved-001", tmp_path / "photos"
+    shutil.copytree(stopped, run, symlinks=True)
+    shutil.copytree(world.project / "photos", photos)
+    code, told = world.forge(
+        *("train", "--resume", "--json", "--run-dir", str(run), "--dataset", str(photos)),
+        *("--set", "schedule.checkpoint_every=2"),
+    )
+    assert code == 0, told
+    assert any("schedule.checkpoint_every was 3, now 2" in finding["message"] for finding in told["findings"])
+    lora = f"{NAME}.safetensors"
+    assert (run / "output" / lora).read_bytes() == undisturbed.loras[lora]
+
+
+def test_a_finished_run_says_so_and_starts_nothing(world: World, undisturbed: faults.Reference) -> None:
+    code, told = world.forge(*world.arguments("--resume", "--run-dir", "undisturbed"))
+    assert (code, told["data"]["already_done"]) == (0, True)
+    assert len(read_run(world.project / "undisturbed").attempts) == 1
+
+
+def test_resume_finds_the_latest_unfinished_run_of_the_name(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    assert world.forge(*world.arguments("--resume"))[0] == 0, "without any run, it begins one"
+    process = world.train(FAKE_STEP_S="0.4")
+    second = world.project / "runs" / f"{NAME}-002"
+    wait_until(lambda: len(steps_taken(second)) >= 4, process)
+    code, _ = world.forge("runs", "stop", f"{NAME}-002", "--json")
+    assert code == 0
+    assert ended(process)[0] == 143
+    code, told = world.forge(*world.arguments("--resume"))
+    assert (code, Path(told["data"]["run_dir"]).name) == (0, f"{NAME}-002"), told
+    code, told = world.forge(*world.arguments("--resume"))
+    assert (code, told["data"]["already_done"]) == (0, True)
+
+
+def test_a_run_is_told_reproduced_and_removed(world: World, undisturbed: faults.Reference, stopped: Path) -> None:
+    runs = ("--runs", str(stopped.parent), "--json")
+    code, told = world.forge("runs", "show", "stopped-001", *runs)
+    assert code == 0
+    assert [(a["from_step"], a["outcome"], a["signal"]) for a in told["data"]["attempts"]] == [
+        (0, "stopped", signal.SIGTERM)
+    ]
+    code, again = world.forge("runs", "reproduce", told["data"]["uuid"][:8], *runs)
+    assert (code, again["data"]["matched"], again["data"]["unmatched"]) == (0, True, [])
+    code, started = world.forge("runs", "reproduce", "stopped-001", "--start", *runs)
+    assert code == 0, started
+    child = Path(started["data"]["run_dir"])
+    assert read_run(child).facts["parent"] == told["data"]["uuid"]
+    assert world.loras(child) == undisturbed.loras
+    code, told = world.forge("runs", "diff", "stopped-001", child.name, *runs)
+    assert (code, told["data"]["plan"], told["data"]["data"]) == (0, [], [])
+    assert world.forge("runs", "rm", child.name[:-1], *runs)[0] == 3
+    assert world.forge("runs", "rm", child.name, "--keep-lora", *runs)[0] == 0
+    assert {path.name for path in child.rglob("*") if path.is_file()} == set(undisturbed.loras)
+
+
+def test_a_running_run_is_not_removed(world: World) -> None:
+    run = world.project / "runs" / "busy-001"
+    process = world.train("--run-dir", str(run), FAKE_STEP_S="1")
+    wait_until(lambda: len(steps_taken(run)) >= 1, process)
+    code, told = world.forge("runs", "rm", "busy-001", "--json")
+    assert (code, told["error"]["code"]) == (11, "locked")
+    assert f"process {process.pid}" in told["error"]["message"]
+    assert world.forge("runs", "stop", "busy-001", "--json")[0] == 0
+    assert ended(process)[0] == 143
+
+
+def test_paths_of_every_name_work_and_what_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    passed(faults.odd_paths(World(tmp_path)))
+
+
+def test_no_secret_and_no_name_is_written(world: World, undisturbed: faults.Reference) -> None:
+    passed(faults.canaries(world))
+    ledger = (world.project / "undisturbed" / "ledger.jsonl").read_text()
+    assert platform.node() not in ledger
+    assert str(world.root) not in ledger
+    assert "@" not in ledger
+
+
+def test_the_ledger_says_what_the_run_was_made_of(world: World, undisturbed: faults.Reference) -> None:
+    first = json.loads((world.project / "undisturbed" / "ledger.jsonl").read_text().splitlines()[0])
+    assert first["base_models"]["model"]["file"] == "base.safetensors"
+    assert len(first["dataset"]["files"]) == 4
+    assert read_run(world.project / "undisturbed").model_sha256 == "ab" * 32

@@ -1,0 +1,306 @@
+"""Trust: what a person, a dataset or the engine writes stays text, and secrets stay in the environment."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import string
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from fault_world import STEPS, World, ended, wait_until
+from typer.testing import CliRunner
+
+from lora_forge.cli.app import app
+from lora_forge.engine.home import locate_engine
+from lora_forge.engine.toml_text import dump_toml
+from lora_forge.errors import DatasetError, InvalidInput
+from lora_forge.runs.directory import RunDir
+from lora_forge.runs.staging import StagedImage, StagedSubset, stage_dataset
+
+pytestmark = pytest.mark.processes
+
+TROUBLED = Path(__file__).with_name("troubled_engine.py")
+ORDERS = ("::", "##[", "##vso[", "##teamcity[")
+FUZZED = 10_000
+CLI_FUZZED = 150
+YAML_FUZZED = 300
+PLAIN = re.compile(r"[^\W_][\w .,;:()<>$%&|~!?+/-]*")
+"""What people write: never refused. The engine's TOML reader cannot hold some mixes of quotes and backslashes."""
+
+CANARY = "canary-7f3a9c"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A forge whose engine is in trouble."""
+    world = World(tmp_path_factory.mktemp("trust"))
+    python = locate_engine({"FORGE_HOME": str(world.home)}).python
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{TROUBLED}" "$@"\n')
+    return world
+
+
+# What the engine prints.
+
+
+def obeyed(text: str) -> list[str]:
+    """The lines that a CI runner would take for commands, or a terminal for control."""
+    lines = text.splitlines()
+    return [
+        line
+        for line in lines
+        if line.lstrip().startswith("::") or any(order in line for order in ORDERS[1:]) or "\x1b" in line
+    ]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_nothing_that_the_engine_says_is_a_command_to_a_ci_runner(world: World, as_json: bool) -> None:
+    arguments = [word for word in world.arguments() if as_json or word != "--json"]
+    process = world.start(*arguments, env={"TROUBLE": "hostile"})
+    out, err = (stream.decode() for stream in process.communicate(timeout=60))
+    assert process.returncode == 1
+    assert "pwned" in out + err, "what was said is still told"
+    assert obeyed(out) == []
+    assert obeyed(err) == []
+    newest = max((world.project / "runs").iterdir())
+    assert b"::error file=x::pwned" in (newest / "engine.log").read_bytes(), "the log keeps every byte"
+    later = world.start("diagnose", newest.name, *(["--json"] if as_json else []))
+    out, err = (stream.decode() for stream in later.communicate(timeout=60))
+    assert "pwned" in out
+    assert obeyed(out + err) == []
+
+
+def test_a_hostile_message_cannot_break_the_json(world: World) -> None:
+    code, told = ended(world.train(TROUBLE="hostile"))
+    assert code == 1
+    assert told["error"]["code"] == "failed"
+    assert [finding["code"] for finding in told["findings"]].count("failed") == 1
+
+
+# Out of memory, end to end.
+
+
+def test_retry_smaller_trains_in_a_run_of_its_own_that_names_its_parent(world: World) -> None:
+    from lora_forge.runs.record import read_run
+
+    process = world.train(
+        "--retry-smaller", "--run-dir", "runs/big", "--set", "schedule.batch_size=4",
+        "--set", "memory.gradient_checkpointing=false", TROUBLE="room=2",
+    )  # fmt: skip
+    out, err = process.communicate(timeout=120)
+    told = json.loads(out)
+    assert process.returncode == 0, err.decode()
+    said = [line for line in err.decode().splitlines() if "again with" in line]
+    assert ["gradient_checkpointing=true" in said[0], "batch_size=2" in said[1], len(said)] == [True, True, 2]
+    runs = [read_run(world.project / "runs" / name) for name in ("big", "big-smaller1", "big-smaller2")]
+    assert [run.facts["parent"] for run in runs] == [None, runs[0].uuid, runs[1].uuid]
+    assert [run.done for run in runs] == [False, False, True]
+    assert told["data"]["steps"] == STEPS
+    assert told["data"]["plan"]["schedule"]["grad_accum"]["value"] == 2
+
+
+def test_without_retry_the_next_lever_is_offered_as_it_is_typed(world: World) -> None:
+    code, told = ended(world.train("--set", "schedule.batch_size=4", TROUBLE="room=2"))
+    assert (code, told["error"]["code"]) == (5, "gpu-out-of-memory")
+    assert told["error"]["hint"].startswith("--set schedule.batch_size=2 --set schedule.grad_accum=2 (")
+
+
+# Secrets.
+
+
+def test_a_secret_in_the_environment_reaches_no_file_no_output_and_no_process_list(world: World) -> None:
+    secrets = {
+        name: f"{CANARY}-{index}"
+        for index, name in enumerate(
+            ("HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "MY_PASSWORD", "SSH_PRIVATE", "GITHUB_TOKEN")
+        )
+    }
+    process = world.train("--run-dir", "runs/secret", TROUBLE="nap", **secrets)
+    run = world.project / "runs" / "secret"
+    wait_until(lambda: any(run.glob("attempts/*/events.jsonl")), process)
+    seen = [" ".join(each.cmdline()) for each in _tree(process.pid)]
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err.decode()
+    assert len(seen) >= 2, "forge and the engine were looked at while they ran"
+    assert not [line for line in seen if CANARY in line]
+    assert CANARY.encode() not in out + err
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert [str(path) for path in files if CANARY.encode() in path.read_bytes()] == []
+    assert not [str(path) for path in world.home.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    forge = psutil.Process(pid)
+    return [forge, *forge.children(recursive=True)]
+
+
+# Fuzz: every text stays what it is, or is refused.
+
+NASTY = (
+    *("'", '"', '"""', "'''", "\\", "\\x41", "\\u0041", "#", "=", "[", "]", "{", "}", ",", ";", "$", "`", "--", "-"),
+    *("\n", "\r", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\ufeff", "\u202e", "\ud800", "\udcff", "\U0001f600"),
+    *("e\u0301", "日本", "::error::", "##[x]", "../", "/", "~", "%s", "{trigger}", "$(id)", "&&", "|", "<lora:x:1>"),
+)
+
+
+def texts(seed: int, count: int) -> Iterator[str]:
+    """Words of nasty pieces and plain letters, the same on every machine."""
+    draw = random.Random(seed)
+    for _ in range(count):
+        pieces = draw.choices((*NASTY, *string.ascii_letters, " "), k=draw.randrange(1, 9))
+        yield "".join(pieces)
+
+
+def test_ten_thousand_texts_survive_toml_byte_by_byte_or_are_refused() -> None:
+    """Names, triggers, captions and paths all reach the engine as strings and lists of strings in TOML."""
+    import toml
+
+    refused = 0
+    for text in texts(1, FUZZED):
+        document = {"output_name": text, "datasets": [{"image_dir": text, "class_tokens": text}], "list": [text, "x"]}
+        try:
+            rendered = dump_toml(document)
+        except InvalidInput as problem:
+            refused += 1
+            assert problem.exit_code == 3
+            assert not PLAIN.fullmatch(text), repr(text)
+            continue
+        assert toml.loads(rendered) == document
+        assert rendered.encode().decode() == rendered
+    assert 0 < refused < FUZZED / 2
+
+
+def test_ten_thousand_texts_survive_an_argument_list_byte_by_byte() -> None:
+    """One process echoes them back: what an operating system's argument list can hold arrives as it is."""
+    script = "import sys,json; print(json.dumps(sys.argv[1:]))"
+    given = [text for text in texts(2, FUZZED) if "\0" not in text and "\ud800" not in text]
+    assert len(given) > FUZZED / 2
+    for start in range(0, len(given), 2000):
+        part = [f"/runs/{text}/train.toml" for text in given[start : start + 2000]]
+        told = subprocess.run([sys.executable, "-c", script, *part], capture_output=True, check=True)
+        assert json.loads(told.stdout) == part
+
+
+def test_ten_thousand_captions_are_staged_as_the_engine_reads_them_or_refused(tmp_path: Path) -> None:
+    image = tmp_path / "1.png"
+    image.write_bytes(b"x")
+    run = RunDir(tmp_path / "run")
+    run.path.mkdir()
+    kept, refused = 0, 0
+    for text in texts(3, FUZZED):
+        try:
+            (folder,) = stage_dataset(run, [StagedSubset("p", [StagedImage(image, text)])])
+        except DatasetError as problem:
+            assert problem.exit_code == 3
+            refused += 1
+            continue
+        (caption,) = folder.glob("*.txt")
+        with caption.open(encoding="utf-8") as file:
+            assert [line.removesuffix("\n") for line in file] == [text]
+        caption.unlink()
+        (folder / caption.with_suffix(".png")).unlink()
+        kept += 1
+    assert kept > FUZZED / 2
+    assert refused > 0
+
+
+def test_triggers_and_names_through_the_whole_command_stay_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``forge plan`` on nasty triggers and names: 0 or 3, the trigger byte-exact, the name within its folder."""
+    import toml
+
+    photos = _photos(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FORGE_HOME", str(tmp_path / "nowhere"))
+    codes = []
+    for text in texts(4, CLI_FUZZED):
+        arguments = ["--preset", "identity", "--dataset", str(photos), f"--trigger={text}", f"--name={text}", "--json"]
+        result = CliRunner().invoke(app, ["plan", *arguments])
+        codes.append(result.exit_code)
+        assert result.exit_code in (0, 3), (text, result.output, result.exception)
+        assert obeyed(result.stdout) == []
+        if result.exit_code == 0:
+            data = json.loads(result.stdout)["data"]
+            assert data["plan"]["trigger"]["value"] == text
+            name = toml.loads(data["rendered"]["train_toml"])["output_name"]
+            assert name and "/" not in name and not name.startswith(("-", "."))
+            assert not [word for word in data["rendered"]["argv"] if text in word and len(text) > 6]
+    assert set(codes) == {0, 3}
+
+
+def test_no_text_reaches_a_persons_terminal_as_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = _photos(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for text in ("a\x1b[2J", "a\n::error::b", "##[error]x", "[red]x[/]"):
+        result = CliRunner().invoke(
+            app, ["plan", "--preset", "identity", "--dataset", str(photos), f"--trigger={text}", "--explain"]
+        )
+        assert result.exit_code in (0, 3), result.output
+        assert obeyed(result.output) == []
+
+
+def _photos(folder: Path) -> Path:
+    from PIL import Image
+
+    photos = folder / "photos"
+    photos.mkdir()
+    for index in range(3):
+        Image.new("RGB", (768, 768), (index * 40, 60, 120)).save(photos / f"{index}.png", compress_level=1)
+        (photos / f"{index}.txt").write_text(f"a man in scene {index}\n")
+    return photos
+
+
+YAML_PIECES = (
+    *("network:", "  rank: 16", "  rank: .nan", "rank: 1e999", "- a", "? x", "&a", "*a", "<<: *a", "{", "}", "[", "]"),
+    *(
+        "!!python/object:os.system x",
+        "extends: identity",
+        "extends: ../x",
+        "name: x",
+        "families: [flux]",
+        "|",
+        ">",
+        "'",
+    ),
+    *(
+        "families: flux",
+        '"',
+        "\t",
+        "\0",
+        "\U0001f600",
+        "\ud800",
+        "---",
+        "...",
+        "%YAML 1.1",
+        "policy: tiers",
+        "seed: -1",
+    ),
+    *("seed: 0o7", "a: b: c", "schedule: {steps: 0}", "schedule: {steps: 10:30}", "no: no", "x: &x [*x]"),
+    *("optimizer: {args: {x: [1, {y: 2}]}}", "trigger: [1]", "dataset: {}", "preset: 3", "models: {model: 1}"),
+    *("preset: identity", "dataset: photos", "trigger: a"),
+)
+
+
+@pytest.mark.parametrize("file", ["forge.yaml", "mine.yaml"])
+def test_fuzzed_yaml_is_accepted_or_refused_and_never_crashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    photos = _photos(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    draw = random.Random(file)
+    for _ in range(YAML_FUZZED // 2):
+        text = "\n".join(draw.choices(YAML_PIECES, k=draw.randrange(1, 8)))
+        (tmp_path / file).write_bytes(text.encode("utf-8", "surrogatepass"))
+        preset = "./mine.yaml" if file == "mine.yaml" else "identity"
+        result = CliRunner().invoke(app, ["plan", "--preset", preset, "--dataset", str(photos), "--json"])
+        assert result.exit_code in (0, 2, 3), (text, result.output, result.exception)
+        answer: dict[str, Any] = json.loads(result.stdout)
+        assert answer["ok"] == (result.exit_code == 0)

@@ -1,0 +1,116 @@
+"""The lock: one writer, a name for people, and no guess about other machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from lora_forge.errors import Locked
+from lora_forge.runs import lock
+from lora_forge.runs.lock import LOCK, Holder, boot_id, holding_run, is_held, machine_id, read_holder, start_ticks
+
+pytestmark = pytest.mark.processes
+
+HOLD = "import sys, pathlib; from lora_forge.runs.lock import holding_run\n"
+HOLD += "with holding_run(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+
+
+def other_process(folder: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def ourselves(**changed: object) -> Holder:
+    own = Holder(os.getpid(), start_ticks(os.getpid()), "2026-01-01T00:00:00+00:00", boot_id(), machine_id())
+    return replace(own, **changed)  # type: ignore[arg-type]
+
+
+def leave(folder: Path, holder: Holder) -> None:
+    (folder / LOCK).write_text(json.dumps(asdict(holder)))
+
+
+def test_a_second_writer_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+    other = other_process(tmp_path)
+    assert is_held(tmp_path)
+    with pytest.raises(Locked, match=f"held by process {other.pid}, since 20") as refused, holding_run(tmp_path):
+        raise AssertionError
+    assert refused.value.exit_code == 11
+    other.communicate()
+    assert not is_held(tmp_path)
+
+
+def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+    other = other_process(tmp_path)
+    other.kill()
+    other.communicate()
+    holder = read_holder(tmp_path)
+    assert holder is not None
+    assert (holder.pid, holder.lives()) == (other.pid, False)
+    assert not is_held(tmp_path)
+    with holding_run(tmp_path):
+        assert is_held(tmp_path)
+
+
+def test_the_lock_is_given_back_with_an_error_too(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), holding_run(tmp_path):
+        raise RuntimeError
+    assert not is_held(tmp_path)
+    assert read_holder(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "changed", [{"ticks": 1}, {"pid": 2**22 - 1}, {"boot": "an earlier boot"}], ids=["reused pid", "dead", "reboot"]
+)
+def test_a_stale_holder_does_not_live_and_does_not_hold(tmp_path: Path, changed: dict[str, object]) -> None:
+    stale = ourselves(**changed)
+    assert not stale.lives()
+    leave(tmp_path, stale)
+    with holding_run(tmp_path):
+        pass
+
+
+def test_of_a_holder_on_another_machine_nothing_is_guessed(tmp_path: Path) -> None:
+    leave(tmp_path, ourselves(boot="its boot", machine="another"))
+    assert is_held(tmp_path)
+    with pytest.raises(Locked, match="on another machine") as refused, holding_run(tmp_path):
+        raise AssertionError
+    assert str(tmp_path / LOCK) in refused.value.hint
+    assert read_holder(tmp_path) is not None, "its name is left standing"
+
+
+def test_where_the_filesystem_knows_no_locks_the_holder_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(lock.fcntl, "flock", unknown)
+    leave(tmp_path, ourselves())
+    assert is_held(tmp_path)
+    with pytest.raises(Locked), holding_run(tmp_path):
+        raise AssertionError
+    leave(tmp_path, ourselves(ticks=1))
+    assert not is_held(tmp_path)
+    with holding_run(tmp_path):
+        pass
+
+
+def test_a_torn_name_is_no_holder(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text('{"pid": 12')
+    assert read_holder(tmp_path) is None
+    assert not is_held(tmp_path)
+
+
+def test_no_host_is_named(tmp_path: Path) -> None:
+    with holding_run(tmp_path):
+        assert os.uname().nodename not in (tmp_path / LOCK).read_text()
