@@ -14,7 +14,7 @@ from lora_forge.cli.output import TASTE, show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.dataset_workflow import CheckResult
+    from lora_forge.workflow.dataset_check import CheckResult
 
 app = typer.Typer(help="Datasets: check, mend, caption, split, show.", no_args_is_help=True)
 
@@ -49,7 +49,7 @@ def check(
 
     def use_case() -> CheckResult:
         from lora_forge.cli.look_view import LookView
-        from lora_forge.dataset_workflow import check_asked
+        from lora_forge.workflow.dataset_check import check_asked
 
         with LookView(TASTE, silent=as_json or format_ == "github") as view:
             return check_asked(o.invocation(flags, settings, None), pixels=pixels, watch=view.watch, strict=strict)

@@ -14,8 +14,8 @@ from lora_forge.cli.output import console, show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.dataset_captions import CaptionResult
     from lora_forge.datasets.captioning import Change
+    from lora_forge.workflow.dataset_captions import CaptionResult
 
 _SAYS = {
     "new": "written",
@@ -52,8 +52,8 @@ def caption(
     """Write caption files, and show each change. Images are only read; what exists is kept unless --overwrite."""
 
     def use_case() -> CaptionResult:
-        from lora_forge.dataset_captions import CaptionWishes
-        from lora_forge.dataset_captions import caption as caption_dataset
+        from lora_forge.workflow.dataset_captions import CaptionWishes
+        from lora_forge.workflow.dataset_captions import caption as caption_dataset
 
         wishes = CaptionWishes(template, sheet, read_from, tagger, model, command, timeout, trigger, overwrite, dry_run)
         told = None if as_json else _tell

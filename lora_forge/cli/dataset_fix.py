@@ -14,8 +14,8 @@ from lora_forge.cli.output import TASTE, console, message, show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.dataset_changes import FixResult
     from lora_forge.datasets.fixing_manifest import Entry
+    from lora_forge.workflow.dataset_changes import FixResult
 
 MOST_SHOWN = 40
 REPORT_EVERY_S = 2.0
@@ -40,7 +40,7 @@ def fix(
     """Copy a dataset with everything mended that the engine would misread. The originals are only read."""
 
     def use_case() -> FixResult:
-        from lora_forge.dataset_changes import fix as fix_dataset
+        from lora_forge.workflow.dataset_changes import fix as fix_dataset
 
         return fix_dataset(
             dataset,

@@ -14,8 +14,8 @@ from lora_forge.cli.output import TASTE, plain, show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.dataset_report import ReportResult
     from lora_forge.findings import Finding
+    from lora_forge.workflow.dataset_report import ReportResult
 
 
 def report(
@@ -41,7 +41,7 @@ def report(
 
     def use_case() -> ReportResult:
         from lora_forge.cli.look_view import LookView
-        from lora_forge.dataset_report import report_dataset
+        from lora_forge.workflow.dataset_report import report_dataset
 
         call = o.invocation(given, settings, None)
         with LookView(TASTE, silent=as_json) as view:

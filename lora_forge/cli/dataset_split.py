@@ -14,7 +14,7 @@ from lora_forge.cli.output import TASTE, show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.dataset_changes import SplitResult
+    from lora_forge.workflow.dataset_changes import SplitResult
 
 
 def split(
@@ -29,7 +29,7 @@ def split(
 
     def use_case() -> SplitResult:
         from lora_forge.cli.look_view import LookView
-        from lora_forge.dataset_changes import split as split_dataset
+        from lora_forge.workflow.dataset_changes import split as split_dataset
 
         with LookView(TASTE, silent=as_json) as view:
             return split_dataset(

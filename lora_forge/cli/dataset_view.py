@@ -14,8 +14,8 @@ from lora_forge.cli.output import TASTE, plain
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.dataset_workflow import CheckResult
     from lora_forge.findings import Finding
+    from lora_forge.workflow.dataset_check import CheckResult
 
 SHOWN_OF_A_KIND = 8
 _ORDER = ("error", "warning", "info")

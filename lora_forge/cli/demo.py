@@ -13,7 +13,7 @@ from lora_forge.cli.output import TASTE, message, show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.run_task import RunResult
+    from lora_forge.workflow.run_task import RunResult
 
 
 def demo(
@@ -27,7 +27,7 @@ def demo(
         import os
 
         from lora_forge.cli.live import LiveView
-        from lora_forge.demo_run import run_demo
+        from lora_forge.workflow.demo import run_demo
 
         report = (lambda _text: None) if as_json else message
         return run_demo(folder, steps, dict(os.environ), LiveView(TASTE, as_json=as_json), report)

@@ -11,7 +11,7 @@ from lora_forge.cli.options import AsJson
 from lora_forge.cli.output import show
 
 if TYPE_CHECKING:
-    from lora_forge.run_diagnosis import Diagnosed, Disappointing
+    from lora_forge.workflow.run_diagnosis import Diagnosed, Disappointing
 
 EVERY = ""
 
@@ -36,7 +36,7 @@ def diagnose(
 
 def split_words(first: str | None, second: str | None, cwd: Path) -> tuple[str | None, str | None]:
     """Tell the word from the run, in either order: what is there is the run."""
-    from lora_forge.run_diagnosis import is_run
+    from lora_forge.workflow.run_diagnosis import is_run
 
     given = [text for text in (first, second) if text]
     runs = [text for text in given if is_run(text, cwd)]
@@ -45,13 +45,13 @@ def split_words(first: str | None, second: str | None, cwd: Path) -> tuple[str |
 
 
 def _diagnose(target: str, mend: bool) -> Diagnosed:
-    from lora_forge.run_diagnosis import diagnose as look
+    from lora_forge.workflow.run_diagnosis import diagnose as look
 
     return look(target, Path.cwd(), mend=mend)
 
 
 def _symptoms(word: str | None, run: str | None) -> Disappointing:
-    from lora_forge.run_diagnosis import symptoms
+    from lora_forge.workflow.run_diagnosis import symptoms
 
     return symptoms(word, run, Path.cwd())
 

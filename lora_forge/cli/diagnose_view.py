@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lora_forge.plan.symptoms import Symptom
-    from lora_forge.run_diagnosis import Diagnosed, Disappointing
+    from lora_forge.workflow.run_diagnosis import Diagnosed, Disappointing
 
 
 def print_diagnosis(result: Diagnosed, out: Console) -> None:

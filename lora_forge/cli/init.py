@@ -14,7 +14,7 @@ from lora_forge.cli.output import show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.project_file import NewProject
+    from lora_forge.workflow.project_init import NewProject
 
 
 def init(
@@ -29,7 +29,7 @@ def init(
     flags = o.given(preset=preset, dataset=dataset, trigger=trigger, family=family)
 
     def use_case() -> NewProject:
-        from lora_forge.project_file import init_project
+        from lora_forge.workflow.project_init import init_project
 
         return init_project(flags, os.environ, Path.cwd(), force=force)
 

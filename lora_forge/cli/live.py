@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lora_forge.runs.directory import RunDir
     from lora_forge.runs.events import Event
     from lora_forge.runs.progress import Progress
-    from lora_forge.workflow import PlanResult
+    from lora_forge.workflow.planning import PlanResult
 
 LINE_EVERY_S = 5.0
 SILENCE_AT_MOST_S = 15.0

@@ -15,7 +15,7 @@ from lora_forge.cli.output import show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.model_search import Report
+    from lora_forge.workflow.model_search import Report
 
 app = typer.Typer(help="Base models: list, locate, set.", no_args_is_help=True)
 
@@ -29,7 +29,7 @@ def list_(more: More = None, as_json: AsJson = False) -> None:
     """List what lies in the Hugging Face cache and in the model folders of ComfyUI, WebUI and Forge."""
 
     def use_case() -> Report:
-        from lora_forge.model_search import list_all
+        from lora_forge.workflow.model_search import list_all
 
         return list_all(os.environ, Path.cwd(), more or ())
 
@@ -48,7 +48,7 @@ def locate(family: Family = None, more: More = None, as_json: AsJson = False) ->
     """Show for each file a family needs where it was named or found, and what is missing."""
 
     def use_case() -> Report:
-        from lora_forge.model_search import locate_all
+        from lora_forge.workflow.model_search import locate_all
 
         return locate_all(family, {}, os.environ, Path.cwd(), more or ())
 
@@ -70,7 +70,7 @@ def set_(
     """Remember a model file for all your projects, once its content suits the name."""
 
     def use_case() -> Report:
-        from lora_forge.model_search import set_model
+        from lora_forge.workflow.model_search import set_model
 
         return set_model(name.replace("-", "_"), path, Path.cwd())
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lora_forge.gather import Invocation
     from lora_forge.settings import Value
+    from lora_forge.workflow.gather import Invocation
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Preset = Annotated[str | None, typer.Option("--preset", "-p", help="A preset's name or file.")]
@@ -71,7 +71,7 @@ def invocation(
     """What one call of forge was given, with the environment and folder it was called in."""
     import os
 
-    from lora_forge.gather import Invocation
+    from lora_forge.workflow.gather import Invocation
 
     overrides = (*(settings or ()), *(() if samples else ("sampling.enabled=false",)))
     overrides += () if validation is None else (f"data.validation={validation}",)

@@ -12,7 +12,7 @@ from lora_forge.cli.output import show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.workflow import PlanResult
+    from lora_forge.workflow.planning import PlanResult
 
 
 def plan(
@@ -47,7 +47,7 @@ def plan(
     )  # fmt: skip
 
     def use_case() -> PlanResult:
-        from lora_forge.workflow import plan_run
+        from lora_forge.workflow.planning import plan_run
 
         return plan_run(
             o.invocation(

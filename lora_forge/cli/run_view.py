@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from lora_forge.run_resuming import Result
-    from lora_forge.run_task import RunResult
+    from lora_forge.workflow.run_resuming import Result
+    from lora_forge.workflow.run_task import RunResult
 
 
 def print_ended(result: Result, out: Console) -> None:
     """A run that trained, or one that turned out to be done already."""
-    from lora_forge.run_resuming import AlreadyDone
+    from lora_forge.workflow.run_resuming import AlreadyDone
 
     if isinstance(result, AlreadyDone):
         out.print(f"[bold green]already done[/] after {result.steps:,} steps; nothing was started", highlight=False)
@@ -47,8 +47,8 @@ def print_run(result: RunResult, out: Console) -> None:
 
 def handover_of(result: RunResult, lora: Path) -> Handover:
     from lora_forge.plan.symptoms import loss_hint
-    from lora_forge.run_diagnosis import smoothed_loss
     from lora_forge.runs.directory import RunDir
+    from lora_forge.workflow.run_diagnosis import smoothed_loss
 
     plan, gathered = result.plan.planned.plan, result.plan.gathered
     sampled = plan.sampling.every.value and result.checkpoints

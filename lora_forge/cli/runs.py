@@ -13,8 +13,8 @@ from lora_forge.cli.output import TASTE, show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.run_history import Told
-    from lora_forge.run_resuming import Result
+    from lora_forge.workflow.run_history import Told
+    from lora_forge.workflow.run_resuming import Result
 
 app = typer.Typer(help="Runs: list, show, compare, resume, stop, remove, reproduce.", no_args_is_help=True)
 
@@ -29,7 +29,7 @@ def list_(runs: Runs = None, as_json: AsJson = False) -> None:
     """List every run: status, steps, loss, size, age."""
 
     def use_case() -> Told:
-        from lora_forge.run_history import list_runs
+        from lora_forge.workflow.run_history import list_runs
 
         return list_runs(_root(runs))
 
@@ -46,7 +46,7 @@ def show_(run: Id, runs: Runs = None, as_json: AsJson = False) -> None:
     """Tell a run's story: attempts, steps, why each ended, what was kept."""
 
     def use_case() -> Told:
-        from lora_forge.run_history import show_run
+        from lora_forge.workflow.run_history import show_run
 
         return show_run(_root(runs), run)
 
@@ -68,7 +68,7 @@ def diff(
     """Show what differs between two runs: plan, data, environment."""
 
     def use_case() -> Told:
-        from lora_forge.run_history import diff_runs
+        from lora_forge.workflow.run_history import diff_runs
 
         return diff_runs(_root(runs), first, second)
 
@@ -86,8 +86,8 @@ def resume(run: Id, runs: Runs = None, grace: Grace = DEFAULT_GRACE_S, as_json: 
 
     def use_case() -> Result:
         from lora_forge.cli.live import LiveView
-        from lora_forge.run_resuming import resume_run
         from lora_forge.runs.shelf import find_run
+        from lora_forge.workflow.run_resuming import resume_run
 
         folder = find_run(_root(runs), run).folder
         return resume_run(invocation({}, None, folder), LiveView(TASTE, as_json=as_json), grace_s=grace)
@@ -110,7 +110,7 @@ def stop(
     """Stop a running training cleanly from another shell: its state is kept."""
 
     def use_case() -> Told:
-        from lora_forge.run_history import stop_run
+        from lora_forge.workflow.run_history import stop_run
 
         return stop_run(_root(runs), run, wait_s=wait)
 
@@ -131,7 +131,7 @@ def rm(
     """Delete a run that is not running; nothing is asked."""
 
     def use_case() -> Told:
-        from lora_forge.run_history import remove_run
+        from lora_forge.workflow.run_history import remove_run
 
         return remove_run(_root(runs), run, keep_lora=keep_lora)
 
@@ -154,14 +154,14 @@ def reproduce(
     """Build the same plan from a run's ledger, and say what cannot be matched."""
 
     def plan_again() -> Told:
-        from lora_forge.run_history import reproduce_run
+        from lora_forge.workflow.run_history import reproduce_run
 
         return reproduce_run(invocation({}, None, None), _root(runs), run)
 
     def train_again() -> Result:
         from lora_forge.cli.live import LiveView
-        from lora_forge.run_history import reproduce_call
-        from lora_forge.run_workflow import start_run
+        from lora_forge.workflow.run_history import reproduce_call
+        from lora_forge.workflow.run_training import start_run
 
         call, _ = reproduce_call(invocation({}, None, None), _root(runs), run)
         return start_run(call, LiveView(TASTE, as_json=as_json))
@@ -181,6 +181,6 @@ def reproduce(
 
 
 def _root(runs: Path | None) -> Path:
-    from lora_forge.run_history import runs_root
+    from lora_forge.workflow.run_history import runs_root
 
     return runs_root(runs, Path.cwd())

@@ -13,7 +13,7 @@ from lora_forge.runs.progress import duration
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.run_history import Told
+    from lora_forge.workflow.run_history import Told
 
 DAY_S = 86_400
 

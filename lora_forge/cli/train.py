@@ -15,7 +15,7 @@ STOP_GRACE_S = 30.0
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.run_resuming import Result
+    from lora_forge.workflow.run_resuming import Result
 
 
 def train(
@@ -63,19 +63,19 @@ def train(
 
     def use_case() -> Result:
         from lora_forge.cli.live import LiveView
-        from lora_forge.run_workflow import start_run
+        from lora_forge.workflow.run_training import start_run
 
         call = o.invocation(
             flags, settings, run_dir, prompts, samples=samples, trust_code=trust_code, validation=validation
         )
         watcher = LiveView(TASTE, as_json=as_json)
         if resume:
-            from lora_forge.run_resuming import resume_run
+            from lora_forge.workflow.run_resuming import resume_run
 
             return resume_run(call, watcher, grace_s=grace)
         if not retry_smaller:
             return start_run(call, watcher, dry_run=dry_run, grace_s=grace)
-        from lora_forge.smaller_runs import start_smaller
+        from lora_forge.workflow.run_smaller import start_smaller
 
         # a view of its own for each try: it holds the progress of one training
         return start_smaller(

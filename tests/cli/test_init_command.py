@@ -14,7 +14,7 @@ from lora_forge.cli.app import app
 from lora_forge.families import family_names
 from lora_forge.presets.loader import load_preset_layers, preset_folders
 from lora_forge.presets.merge import merge_layers
-from lora_forge.project import gather_request
+from lora_forge.project.request import gather_request
 from tests.model_files import write_flux
 
 Draw = Any

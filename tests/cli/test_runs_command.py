@@ -10,17 +10,17 @@ import pytest
 from typer.testing import CliRunner
 
 from lora_forge.cli.app import app
-from lora_forge.gather import Invocation
 from lora_forge.presets.loader import shipped_folder
-from lora_forge.run_layout import plan_json
-from lora_forge.run_request import read_request, write_request
 from lora_forge.runs.commit import describe_file
 from lora_forge.runs.directory import RunDir
 from lora_forge.runs.identity import digest
 from lora_forge.runs.ledger import LEDGER, MIRROR, new_ledger
 from lora_forge.runs.record import as_json
 from lora_forge.runs.resume import plan_values
-from lora_forge.workflow import plan_run
+from lora_forge.workflow.gather import Invocation
+from lora_forge.workflow.planning import plan_run
+from lora_forge.workflow.run_layout import plan_json
+from lora_forge.workflow.run_request import read_request, write_request
 
 Draw = Any
 ENDS: dict[str, tuple[str, int]] = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from planted import FAULTS, Fault, draw_clean, reg_folder
 
-from lora_forge.checking import usual_advice
-from lora_forge.dataset_workflow import CheckResult, check_dataset
 from lora_forge.datasets.advice import CLIP_TOKENS, Advice, TokenLimit
+from lora_forge.workflow.checking import usual_advice
+from lora_forge.workflow.dataset_check import CheckResult, check_dataset
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from planted import draw_picture, png_of
 
-from lora_forge.checking import usual_advice
-from lora_forge.dataset_workflow import check_dataset
 from lora_forge.datasets.pixels import measure_image
+from lora_forge.workflow.checking import usual_advice
+from lora_forge.workflow.dataset_check import check_dataset
 
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".png", "BMP": ".bmp", "TIFF": ".jpg"}

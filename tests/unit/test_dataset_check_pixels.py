@@ -10,7 +10,6 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 from planted import SIZES, draw_picture
 
-from lora_forge.checking import usual_advice
 from lora_forge.datasets.backgrounds import repeated_background
 from lora_forge.datasets.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lora_forge.datasets.near_duplicates import are_alike, copies, look_alikes
@@ -19,6 +18,7 @@ from lora_forge.datasets.pixel_checks import BLURRED_BELOW, judge_pixels
 from lora_forge.datasets.pixels import PixelFacts, measure_image
 from lora_forge.datasets.size_checks import MOST_CROPPED, cropped_share, note_sizes
 from lora_forge.plan.buckets import BucketSettings, assign_bucket
+from lora_forge.workflow.checking import usual_advice
 
 
 def measured(picture: Image.Image, folder: Path, name: str = "x.png", **options: object) -> PixelFacts:

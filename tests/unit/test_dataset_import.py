@@ -13,11 +13,11 @@ from lora_forge.datasets.importing import Imported, SubsetSource, import_dataset
 from lora_forge.engine.dataset_schema import check_dataset_document
 from lora_forge.errors import InvalidInput
 from lora_forge.findings import Finding
-from lora_forge.gather import Invocation, gather
 from lora_forge.plan.schedule import repeats_of
-from lora_forge.project import Request, gather_request
+from lora_forge.project.request import Request, gather_request
 from lora_forge.settings import Source, Value, Written
-from lora_forge.workflow import decide
+from lora_forge.workflow.gather import Invocation, gather
+from lora_forge.workflow.planning import decide
 
 
 def draw(folder: Path, count: int, caption: str | None = "ohwx, scene {n}", ending: str = ".txt") -> Path:
@@ -255,9 +255,9 @@ def test_the_words_for_a_dataset_lead_to_the_same_dataset_from_anywhere(project:
 
 
 def test_a_run_that_goes_on_asks_for_the_folders_it_began_with(project: Path) -> None:
-    from lora_forge.run_request import read_request, resolved_flags
     from lora_forge.runs.directory import RunDir
-    from lora_forge.workflow import plan_run
+    from lora_forge.workflow.planning import plan_run
+    from lora_forge.workflow.run_request import read_request, resolved_flags
 
     begun = plan_run(call(project, ["{path: a/photos, repeats: 2}", "b/photos"]))
     run = RunDir(project / "run")

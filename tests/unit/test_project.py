@@ -9,7 +9,7 @@ import pytest
 
 from lora_forge.findings import Finding
 from lora_forge.presets.keys import RUN_KEYS
-from lora_forge.project import Request, gather_request
+from lora_forge.project.request import Request, gather_request
 from lora_forge.settings import Layer, Source, Value
 
 

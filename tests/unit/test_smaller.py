@@ -12,7 +12,7 @@ from lora_forge.families import load_family
 from lora_forge.plan.make import Planned
 from lora_forge.plan.smaller import Smaller, next_smaller, next_smaller_in_host
 from lora_forge.settings import Source
-from lora_forge.smaller_runs import MOST_RETRIES, start_smaller
+from lora_forge.workflow.run_smaller import MOST_RETRIES, start_smaller
 
 Settings = Mapping[str, object]
 BIG: Settings = {
@@ -153,7 +153,7 @@ class Start:
 def call(run_dir=None):  # type: ignore[no-untyped-def]
     from pathlib import Path
 
-    from lora_forge.gather import Invocation
+    from lora_forge.workflow.gather import Invocation
 
     return Invocation({}, ("seed=7",), {}, Path("/x"), run_dir=run_dir)
 

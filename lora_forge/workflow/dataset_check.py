@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_forge.checking import Checked, Eye, check_folder, plan_advice, usual_advice
 from lora_forge.errors import DatasetError, InvalidInput
 from lora_forge.findings import Finding, Severity, info
+from lora_forge.workflow.checking import Checked, Eye, check_folder, plan_advice, usual_advice
 
 if TYPE_CHECKING:
     from lora_forge.datasets.advice import Advice
     from lora_forge.datasets.facts import DatasetFacts
     from lora_forge.datasets.look import Watch
     from lora_forge.datasets.pixels import PixelFacts
-    from lora_forge.gather import Invocation
-    from lora_forge.project import Request
+    from lora_forge.project.request import Request
+    from lora_forge.workflow.gather import Invocation
 
 _ABOUT_THE_SET = frozenset(
     {"image-count", "style-diluted", "steps-per-image", "identity-repeats", "trigger-missing"}
@@ -99,7 +99,7 @@ def check_asked(
         InvalidInput: the preset that was named cannot be used.
     """
     from lora_forge.datasets.cache_place import default_cache_file
-    from lora_forge.project import gather_request
+    from lora_forge.project.request import gather_request
 
     request, _, findings = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
     root = request.path("dataset")
@@ -125,8 +125,8 @@ def _check_plainly(root: Path, request: Request, eye: Eye | None, findings: list
 def _check_for_plan(root: Path, request: Request, call: Invocation, eye: Eye | None, strict: bool) -> CheckResult:
     """The plan's own sizes and trigger, and its rules about the set, said once."""
     from lora_forge.datasets.set_checks import check_exposures
-    from lora_forge.gather import gather
-    from lora_forge.workflow import decide
+    from lora_forge.workflow.gather import gather
+    from lora_forge.workflow.planning import decide
 
     gathered = gather(call)
     planned = decide(gathered)

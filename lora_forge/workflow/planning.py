@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_forge.checking import plan_remarks
 from lora_forge.errors import InvalidInput, PlanError
 from lora_forge.findings import Finding, Severity, error
-from lora_forge.gather import Gathered, Invocation, gather, readiness
 from lora_forge.settings import Source, Written
+from lora_forge.workflow.checking import plan_remarks
+from lora_forge.workflow.gather import Gathered, Invocation, gather, readiness
 
 if TYPE_CHECKING:
     from lora_forge.engine.launch import Rendered

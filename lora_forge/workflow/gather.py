@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from lora_forge.datasets.facts import DatasetFacts
     from lora_forge.engine.home import EngineHome
     from lora_forge.families.family import Family, ModelFile
-    from lora_forge.holdout import HeldOut
     from lora_forge.machine import Machine
     from lora_forge.models.facts import ModelFacts
     from lora_forge.presets.model import Preset
-    from lora_forge.project import Request
+    from lora_forge.project.request import Request
     from lora_forge.settings import Origin
+    from lora_forge.workflow.holdout import HeldOut
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def gather(call: Invocation) -> Gathered:
         InvalidInput: there is no preset or dataset to plan with.
     """
     from lora_forge.engine.choice import choose_engine
-    from lora_forge.gather_dataset import hold_out_asked, import_dataset_file, read_dataset
     from lora_forge.machine import probe_machine
-    from lora_forge.project import gather_request
+    from lora_forge.project.request import gather_request
+    from lora_forge.workflow.gather_dataset import hold_out_asked, import_dataset_file, read_dataset
 
     request, layers, findings = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
     request, layers = import_dataset_file(request, layers, call, findings)

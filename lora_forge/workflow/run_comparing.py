@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from lora_forge.errors import InvalidInput, PlanError
 from lora_forge.findings import Finding, info
-from lora_forge.run_layout import engine_facts, plan_json, staged_subsets
-from lora_forge.run_task import Task
-from lora_forge.workflow import named_models
+from lora_forge.workflow.planning import named_models
+from lora_forge.workflow.run_layout import engine_facts, plan_json, staged_subsets
+from lora_forge.workflow.run_task import Task
 
 if TYPE_CHECKING:
     from lora_forge.runs.directory import RunDir

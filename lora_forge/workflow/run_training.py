@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.findings import Finding
-from lora_forge.gather import Invocation
-from lora_forge.run_ending import conclude
-from lora_forge.run_layout import expected_lora, holding_new, lay_attempt, lay_out, refuse_unready, unwritable
-from lora_forge.run_task import STOP_GRACE_S, RunResult, Task, Watcher, rendered_of
-from lora_forge.workflow import PlanResult, plan_run, runs_folder
+from lora_forge.workflow.gather import Invocation
+from lora_forge.workflow.planning import PlanResult, plan_run, runs_folder
+from lora_forge.workflow.run_ending import conclude
+from lora_forge.workflow.run_layout import expected_lora, holding_new, lay_attempt, lay_out, refuse_unready, unwritable
+from lora_forge.workflow.run_task import STOP_GRACE_S, RunResult, Task, Watcher, rendered_of
 
 if TYPE_CHECKING:
     from lora_forge.runs.committer import Check

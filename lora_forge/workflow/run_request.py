@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from lora_forge.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from lora_forge.gather import Gathered, Invocation
     from lora_forge.runs.directory import RunDir
     from lora_forge.settings import Value
-    from lora_forge.workflow import PlanResult
+    from lora_forge.workflow.gather import Gathered, Invocation
+    from lora_forge.workflow.planning import PlanResult
 
 VERSION = 1
 TEXT_KEYS = ("dataset", "trigger", "family", "reg", "tokenizers")
@@ -66,7 +66,7 @@ def read_request(call: Invocation, run: RunDir) -> Invocation:
 
 def _absolute(value: Value, call: Invocation) -> Value:
     """A path, or the several folders of a dataset in words of their own, freed of the folder it was said in."""
-    from lora_forge.project_datasets import read_folders
+    from lora_forge.project.datasets import read_folders
     from lora_forge.settings import Scalar, Source, Written
 
     folders = read_folders(Written(value, Source.CLI, "--dataset"), [])

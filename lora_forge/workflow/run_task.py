@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from lora_forge.errors import PlanError
 from lora_forge.findings import Finding
-from lora_forge.gather import Invocation
-from lora_forge.workflow import PlanResult
+from lora_forge.workflow.gather import Invocation
+from lora_forge.workflow.planning import PlanResult
 
 if TYPE_CHECKING:
     from lora_forge.engine.launch import Rendered

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lora_forge.models.facts import ModelFacts
     from lora_forge.models.locating import Located
     from lora_forge.models.places import Roots
-    from lora_forge.project import Request
+    from lora_forge.project.request import Request
 
 TOKENIZERS = "tokenizers"
 
@@ -63,7 +63,7 @@ def locate_all(
 ) -> Report:
     """For each family what every file would be and where it was said or found; the tokenizers too."""
     from lora_forge.models.places import usual_roots
-    from lora_forge.project import gather_request
+    from lora_forge.project.request import gather_request
 
     request, _, findings = gather_request({**flags, "family": family}, env, cwd)
     roots = usual_roots(env, cwd, more)
@@ -84,7 +84,7 @@ def set_model(name: str, path: str, cwd: Path, user_file: Path | None = None) ->
     """
     from lora_forge.models.user_file import set_in_file
     from lora_forge.presets.keys import printable
-    from lora_forge.project import user_settings_file
+    from lora_forge.project.request import user_settings_file
 
     if printable(path) != path:
         raise ProjectError(f"{printable(path)!r} is not text in UTF-8, as a settings file must be", "rename the file")

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 from lora_forge.errors import ForgeError, InvalidInput
 from lora_forge.findings import Finding, info, warning
-from lora_forge.workflow import DEFAULT_RUNS
+from lora_forge.workflow.planning import DEFAULT_RUNS
 
 if TYPE_CHECKING:
-    from lora_forge.gather import Invocation
     from lora_forge.runs.record import Attempt, RunRecord
     from lora_forge.runs.resume import Difference
     from lora_forge.runs.shelf import ShelvedRun
     from lora_forge.runs.staging import StagedFile
-    from lora_forge.workflow import PlanResult
+    from lora_forge.workflow.gather import Invocation
+    from lora_forge.workflow.planning import PlanResult
 
 LOSS_STEPS = 50
 TAIL_BYTES = 64 * 1024
@@ -173,9 +173,9 @@ def remove_run(runs: Path, wanted: str, *, keep_lora: bool) -> Told:
 
 def reproduce_call(call: Invocation, runs: Path, wanted: str) -> tuple[Invocation, RunRecord]:
     """The call that asks for the same run once more, as its child."""
-    from lora_forge.run_request import read_request
     from lora_forge.runs.directory import RunDir
     from lora_forge.runs.shelf import find_run
+    from lora_forge.workflow.run_request import read_request
 
     record = _believed(find_run(runs, wanted))
     again = read_request(call, RunDir(record.folder))
@@ -188,7 +188,7 @@ def reproduce_run(call: Invocation, runs: Path, wanted: str) -> Told:
     Raises:
         InvalidInput: its request cannot be read, or there is no dataset or preset to plan with any more.
     """
-    from lora_forge.workflow import plan_run
+    from lora_forge.workflow.planning import plan_run
 
     again, record = reproduce_call(call, runs, wanted)
     planned = plan_run(again)
@@ -206,11 +206,11 @@ def reproduce_run(call: Invocation, runs: Path, wanted: str) -> Told:
 def _unmatched(planned: PlanResult, record: RunRecord) -> Iterator[Difference]:
     import json
 
-    from lora_forge.run_layout import engine_facts, machine_facts, plan_json, staged_subsets
     from lora_forge.runs import identity
     from lora_forge.runs.resume import dataset_differences, plan_differences
     from lora_forge.runs.staging import measure_dataset
-    from lora_forge.workflow import named_models
+    from lora_forge.workflow.planning import named_models
+    from lora_forge.workflow.run_layout import engine_facts, machine_facts, plan_json, staged_subsets
 
     yield from plan_differences(_plan(record), json.loads(plan_json(planned)))
     yield from dataset_differences(_files(record), measure_dataset(staged_subsets(planned.gathered)))
@@ -247,14 +247,14 @@ def _believed(run: ShelvedRun) -> RunRecord:
 
 
 def _plan(record: RunRecord) -> dict[str, object]:
-    from lora_forge.run_comparing import stored_plan
     from lora_forge.runs.directory import RunDir
+    from lora_forge.workflow.run_comparing import stored_plan
 
     return stored_plan(RunDir(record.folder), record)
 
 
 def _files(record: RunRecord) -> list[StagedFile]:
-    from lora_forge.run_comparing import stored_files
+    from lora_forge.workflow.run_comparing import stored_files
 
     return stored_files(record)
 

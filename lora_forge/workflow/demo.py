@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.errors import EngineError
-from lora_forge.gather import Invocation
-from lora_forge.run_task import RunResult, Watcher
-from lora_forge.run_workflow import start_run
+from lora_forge.workflow.gather import Invocation
+from lora_forge.workflow.run_task import RunResult, Watcher
+from lora_forge.workflow.run_training import start_run
 
 if TYPE_CHECKING:
     from lora_forge.settings import Value

@@ -17,7 +17,7 @@ from lora_forge.findings import Finding, error, warning
 from lora_forge.presets.keys import RUN_KEYS, cut, did_you_mean, nearest, preset_leaves, printable, shown
 from lora_forge.presets.loader import is_path, parse_set, shown_path
 from lora_forge.presets.yaml_reader import read_settings_file
-from lora_forge.project_datasets import AskedFolder, read_folders
+from lora_forge.project.datasets import AskedFolder, read_folders
 from lora_forge.settings import Layer, Scalar, Source, Value, Written
 
 PROJECT_FILE = "forge.yaml"

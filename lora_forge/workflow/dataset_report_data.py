@@ -28,8 +28,8 @@ from lora_forge.plan.schedule import repeats_of
 if TYPE_CHECKING:
     from lora_forge.datasets.facts import DatasetFacts, ImageFacts, SubsetFacts
     from lora_forge.datasets.look import Watch
-    from lora_forge.gather import Gathered
     from lora_forge.plan.model import Plan
+    from lora_forge.workflow.gather import Gathered
 
 MOST_CARDS = 1000
 """Beyond it a browser no longer scrolls smoothly, and thumbnails would be too small to judge."""

@@ -10,11 +10,11 @@ from lora_forge.findings import Finding, error
 
 if TYPE_CHECKING:
     from lora_forge.datasets.facts import DatasetFacts
-    from lora_forge.gather import Invocation
-    from lora_forge.holdout import HeldOut
     from lora_forge.presets.model import Preset
-    from lora_forge.project import Request
+    from lora_forge.project.request import Request
     from lora_forge.settings import Layer
+    from lora_forge.workflow.gather import Invocation
+    from lora_forge.workflow.holdout import HeldOut
 
 
 def import_dataset_file(
@@ -23,8 +23,8 @@ def import_dataset_file(
     """A dataset TOML of the engine's in place of a folder: its folders, and a layer below the project's own."""
     from lora_forge.datasets.importing import import_dataset, is_refused
     from lora_forge.engine.dataset_schema import check_dataset_document
-    from lora_forge.project import PROJECT_FILE
-    from lora_forge.project_datasets import AskedFolder
+    from lora_forge.project.datasets import AskedFolder
+    from lora_forge.project.request import PROJECT_FILE
 
     file = request.path("dataset")
     if file is None or not _is_toml(file) or len(request.folders) != 1:
@@ -74,7 +74,7 @@ def read_dataset(request: Request, extension: str, findings: list[Finding]) -> D
 def hold_out_asked(preset: Preset, dataset: DatasetFacts, call: Invocation, findings: list[Finding]) -> HeldOut | None:
     """The images that ``data.validation`` asks for, as recorded or as they would be chosen."""
     from lora_forge.errors import DatasetError
-    from lora_forge.holdout import hold_out
+    from lora_forge.workflow.holdout import hold_out
 
     if preset.data.validation is None or not dataset.images:
         return None

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lora_forge.datasets.fixing import Copy, Report
     from lora_forge.datasets.fixing_manifest import Entry
     from lora_forge.datasets.look import Watch
-    from lora_forge.holdout import HeldOut
-    from lora_forge.project import Request
+    from lora_forge.project.request import Request
+    from lora_forge.workflow.holdout import HeldOut
 
 DEFAULT_EXTENSION = ".txt"
 MOST_TOLD = 20
@@ -97,8 +97,8 @@ def asked_facts(given: Path | None, env: Mapping[str, str], cwd: Path) -> Asked:
     Raises:
         DatasetError: nobody named a dataset, or nothing in it can be read.
     """
-    from lora_forge.gather import Invocation
-    from lora_forge.gather_dataset import import_dataset_file, read_dataset
+    from lora_forge.workflow.gather import Invocation
+    from lora_forge.workflow.gather_dataset import import_dataset_file, read_dataset
 
     findings: list[Finding] = []
     request = _request(given, env, cwd)
@@ -113,7 +113,7 @@ def asked_facts(given: Path | None, env: Mapping[str, str], cwd: Path) -> Asked:
 
 
 def _request(given: Path | None, env: Mapping[str, str], cwd: Path) -> Request:
-    from lora_forge.project import gather_request
+    from lora_forge.project.request import gather_request
 
     flags: dict[str, Value] = {} if given is None else {"dataset": str(given)}
     request, _, _ = gather_request(flags, env, cwd)
@@ -220,7 +220,7 @@ def split(
         DatasetError: the dataset, the share or the record cannot be used.
     """
     from lora_forge.datasets.splitting import Holdout, parse_share, write_holdout
-    from lora_forge.holdout import hold_out
+    from lora_forge.workflow.holdout import hold_out
 
     root, facts, problems, _ = asked_facts(given, env, cwd)
     count = parse_share(share, facts.images)

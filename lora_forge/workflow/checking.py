@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from lora_forge.datasets.notes import Notes
     from lora_forge.datasets.pixels import PixelFacts
     from lora_forge.families.family import Family
-    from lora_forge.gather import Gathered
     from lora_forge.plan.make import Planned
     from lora_forge.plan.model import Plan
+    from lora_forge.workflow.gather import Gathered
 
 USUAL_RESOLUTION, USUAL_MIN_BUCKET, USUAL_MAX_BUCKET = 768, 384, 1024
 """What most presets train at; without a preset a dataset is held against it."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_forge.dataset_changes import DEFAULT_EXTENSION, MOST_TOLD, asked_facts, exit_code_of
 from lora_forge.errors import DatasetError, ForgeError
 from lora_forge.findings import Finding, Severity, error, info, warning
+from lora_forge.workflow.dataset_changes import DEFAULT_EXTENSION, MOST_TOLD, asked_facts, exit_code_of
 
 if TYPE_CHECKING:
     from lora_forge.datasets.captioning import Change, Proposal, Target

@@ -12,10 +12,10 @@ from lora_forge.errors import DatasetError, InvalidInput
 from lora_forge.findings import Finding, Severity
 
 if TYPE_CHECKING:
-    from lora_forge.dataset_report_data import Measured
     from lora_forge.datasets.look import Watch
     from lora_forge.datasets.report_data import ReportData
-    from lora_forge.gather import Invocation
+    from lora_forge.workflow.dataset_report_data import Measured
+    from lora_forge.workflow.gather import Invocation
 
 FALLBACK_PRESET = "identity"
 _HEAD_BYTES = 2048
@@ -71,8 +71,8 @@ def report_dataset(
     Raises:
         InvalidInput: there is no dataset, or the page would replace a file that is no report.
     """
-    from lora_forge.dataset_report_data import describe
-    from lora_forge.project import gather_request
+    from lora_forge.project.request import gather_request
+    from lora_forge.workflow.dataset_report_data import describe
 
     request, _, _ = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
     target = _target(out, request.path("dataset") or call.cwd / "dataset", call.cwd)
@@ -148,10 +148,10 @@ def _write(path: Path, page: str) -> None:
 
 def _measure(call: Invocation, *, is_fallback: bool, watch: Watch | None) -> Measured:
     """What a check finds and what a plan decides; where nobody named a preset, the usual one stands in."""
-    from lora_forge.dataset_report_data import Measured
-    from lora_forge.dataset_workflow import check_asked
-    from lora_forge.gather import gather
-    from lora_forge.workflow import decide
+    from lora_forge.workflow.dataset_check import check_asked
+    from lora_forge.workflow.dataset_report_data import Measured
+    from lora_forge.workflow.gather import gather
+    from lora_forge.workflow.planning import decide
 
     checked = check_asked(call, watch=watch)
     if is_fallback:

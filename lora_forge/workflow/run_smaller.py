@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from lora_forge.errors import OutOfMemory
-from lora_forge.gather import Invocation
+from lora_forge.workflow.gather import Invocation
 
 MOST_RETRIES = 3
 

@@ -80,7 +80,7 @@ def init_project(
     Raises:
         ProjectError: the file is there already, or the folder cannot be written.
     """
-    from lora_forge.project import PROJECT_FILE
+    from lora_forge.project.request import PROJECT_FILE
 
     path = cwd / PROJECT_FILE
     if path.exists() and not force:
@@ -130,7 +130,7 @@ def _fill(
     flags: Mapping[str, Value], env: Mapping[str, str], cwd: Path, roots: Roots | None
 ) -> tuple[dict[str, str], list[Finding]]:
     """What is given comes first; what the user's own file or a variable says already needs no line here."""
-    from lora_forge.project import gather_request
+    from lora_forge.project.request import gather_request
 
     filled = {key: str(value) for key, value in flags.items() if value is not None}
     filled.setdefault("preset", DEFAULT_PRESET)
@@ -147,7 +147,7 @@ def _fill(
 
 def find_dataset(cwd: Path, findings: list[Finding]) -> str | None:
     """``dataset``, or the one folder here that holds images; several are left to the person."""
-    from lora_forge.project import DATASET_FOLDER
+    from lora_forge.project.request import DATASET_FOLDER
 
     if (cwd / DATASET_FOLDER).is_dir():
         return DATASET_FOLDER

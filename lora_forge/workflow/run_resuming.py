@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lora_forge.errors import ForgeError, InvalidInput
 from lora_forge.findings import Finding, info, warning
-from lora_forge.gather import Invocation
-from lora_forge.run_comparing import compare
-from lora_forge.run_ending import commit_final, finish
-from lora_forge.run_task import STOP_GRACE_S, RunResult, Task, Watcher
-from lora_forge.run_workflow import checkpoint_check, ready_plan, run_attempt, start_held, start_run
-from lora_forge.workflow import PlanResult, runs_folder
+from lora_forge.workflow.gather import Invocation
+from lora_forge.workflow.planning import PlanResult, runs_folder
+from lora_forge.workflow.run_comparing import compare
+from lora_forge.workflow.run_ending import commit_final, finish
+from lora_forge.workflow.run_task import STOP_GRACE_S, RunResult, Task, Watcher
+from lora_forge.workflow.run_training import checkpoint_check, ready_plan, run_attempt, start_held, start_run
 
 if TYPE_CHECKING:
     from lora_forge.runs.directory import RunDir
@@ -134,7 +134,7 @@ def already_done(run: RunDir, record: RunRecord) -> AlreadyDone:
 
 def asked_plan(call: Invocation, run: RunDir, asked: PlanResult | None) -> PlanResult:
     """The plan of this call: as asked where a preset was named or found, else the run's own with what was given."""
-    from lora_forge.run_request import read_request
+    from lora_forge.workflow.run_request import read_request
 
     if asked is not None:
         return ready_plan(replace(call, run_dir=run.path))
@@ -210,10 +210,10 @@ def _adopt_checkpoints(task: Task, number: int, saved: Sequence[Event]) -> None:
 
 
 def _final_is_sound(task: Task, number: int, saved: Sequence[Event]) -> bool:
-    from lora_forge.run_layout import expected_lora
     from lora_forge.runs.cause import refusal
     from lora_forge.runs.events import Saved
     from lora_forge.runs.verify import verify_lora
+    from lora_forge.workflow.run_layout import expected_lora
 
     path = task.run.attempt(number).output / task.final
     own = [event for event in saved if isinstance(event, Saved)]

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.errors import EngineError, InvalidInput, PlanError
-from lora_forge.workflow import HELD_OUT, PlanResult, has_errors, named_models, render_run
+from lora_forge.workflow.planning import HELD_OUT, PlanResult, has_errors, named_models, render_run
 
 if TYPE_CHECKING:
     from lora_forge.datasets.facts import ImageFacts, SubsetFacts
-    from lora_forge.gather import Gathered, Invocation
     from lora_forge.runs.directory import AttemptDir, RunDir
     from lora_forge.runs.ledger import Json, Ledger
     from lora_forge.runs.staging import StagedFile, StagedSubset
     from lora_forge.runs.verify import ExpectedLora
+    from lora_forge.workflow.gather import Gathered, Invocation
 
 REJECTED = ("image-unreadable", "image-ignored", "image-extension")
 
@@ -84,11 +84,11 @@ def lay_out(call: Invocation, planned: PlanResult, run: RunDir) -> Ledger:
 
     May be done again in a folder that was left before its ledger began.
     """
-    from lora_forge.run_request import write_request
     from lora_forge.runs.ledger import new_ledger
     from lora_forge.runs.model_links import link_models
     from lora_forge.runs.record import RUN
     from lora_forge.runs.staging import lay_links, measure_dataset
+    from lora_forge.workflow.run_request import write_request
 
     subsets = staged_subsets(planned.gathered)
     try:

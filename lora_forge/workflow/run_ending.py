@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from lora_forge.errors import ForgeError, Interrupted
 from lora_forge.findings import Finding, Severity, info
-from lora_forge.run_layout import expected_lora
-from lora_forge.run_task import RunResult, Task
+from lora_forge.workflow.run_layout import expected_lora
+from lora_forge.workflow.run_task import RunResult, Task
 
 if TYPE_CHECKING:
     from lora_forge.runs.diagnosis_run import Known
@@ -37,8 +37,8 @@ def conclude(task: Task, number: int, outcome: Outcome, began: float, undone: tu
 def known(task: Task) -> Known:
     """What a diagnosis may draw on: the run's own folder, and what its plan could still give up."""
     from lora_forge.plan.memory import blocks_of
-    from lora_forge.run_diagnosis import known_of
     from lora_forge.runs.record import fold
+    from lora_forge.workflow.run_diagnosis import known_of
 
     gathered = task.planned.gathered
     blocks = blocks_of(gathered.family, gathered.models)

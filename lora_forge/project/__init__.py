@@ -1,0 +1,1 @@
+"""What a person asked for: flags, environment, forge.yaml and the user's own file."""
