@@ -28,6 +28,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """
+    >>> counted(1, "image"), counted(23, "image"), counted(2, "batch", "batches")
+    ('1 image', '23 images', '2 batches')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def short(items: Sequence[str]) -> str:
     """
     >>> short(["1", "2"]), short([str(n) for n in range(9)])

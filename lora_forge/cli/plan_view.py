@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lora_forge.cli.amounts import megabytes, short
+from lora_forge.cli.amounts import counted, megabytes, short
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,8 +19,9 @@ def print_plan(plan: Plan, out: Console) -> None:
     from rich.padding import Padding
 
     trigger = f", trigger [bold]{_safe(plan.trigger.value)}[/]" if plan.trigger.value else ""
+    images = counted(plan.data.images.value, "image")
     out.print(
-        f"[bold cyan]{plan.preset.value}[/] on [bold]{plan.family.value}[/]: {plan.data.images.value} images{trigger}",
+        f"[bold cyan]{plan.preset.value}[/] on [bold]{plan.family.value}[/]: {images}{trigger}",
         highlight=False,
     )
     out.print(Padding(_sections(plan), (0, 0, 1, 2)))
@@ -102,16 +103,16 @@ def _arithmetic(plan: Plan) -> str:
     """The sum that people do by hand and get wrong, written out."""
     schedule, data = plan.schedule, plan.data
     repeats = schedule.repeats.value
-    by = f"{repeats} repeats" if isinstance(repeats, int) else "their folders' repeats"
+    by = counted(repeats, "repeat") if isinstance(repeats, int) else "their folders' repeats"
     samples = sum(bucket.images for bucket in data.buckets.value)
     batches = sum(bucket.batches for bucket in data.buckets.value)
     reg = f" + regularization images = {samples}" if data.reg_images.value else f" = {samples}"
     accum = f", {schedule.grad_accum.value} a step" if schedule.grad_accum.value > 1 else ""
     epochs = schedule.steps.value / schedule.steps_per_epoch.value if schedule.steps_per_epoch.value else 0
     return (
-        f"{data.images.value} images × {by}{reg} samples in {len(data.buckets.value)} buckets, "
-        f"batch {schedule.batch_size.value} → {batches} batches{accum} → "
-        f"{schedule.steps_per_epoch.value} steps an epoch\n"
+        f"{counted(data.images.value, 'image')} × {by}{reg} samples in {counted(len(data.buckets.value), 'bucket')}, "
+        f"batch {schedule.batch_size.value} → {counted(batches, 'batch', 'batches')}{accum} → "
+        f"{counted(schedule.steps_per_epoch.value, 'step')} an epoch\n"
         f"[bold]{schedule.steps.value:,} steps[/] = {epochs:.2f} epochs; "
         f"{schedule.steps_per_image.value:.1f} steps per image, "
         f"each image seen {schedule.exposures_per_image.value:.1f} times"

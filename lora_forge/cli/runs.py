@@ -97,7 +97,7 @@ def resume(run: Id, runs: Runs = None, grace: Grace = DEFAULT_GRACE_S, as_json: 
 
         print_ended(result, out)
 
-    show(use_case, as_text, as_json=as_json)
+    show(use_case, as_text, as_json=as_json, unsaid=lambda result: result.noticed)
 
 
 @app.command()
@@ -176,7 +176,7 @@ def reproduce(
         print_ended(result, out)
 
     if start:
-        show(train_again, run_as_text, as_json=as_json)
+        show(train_again, run_as_text, as_json=as_json, unsaid=lambda result: result.noticed)
     show(plan_again, plan_as_text, as_json=as_json)
 
 
