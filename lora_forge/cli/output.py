@@ -6,6 +6,7 @@ Results go to stdout, messages and progress to stderr.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lora_forge.findings import Finding
 
 SCHEMA_VERSION = 1
+PIPE_COLUMNS = 140
 
 
 @dataclass
@@ -159,8 +161,11 @@ def console(*, stderr: bool = False) -> Console:
 
     forced = {"always": True, "never": False, "auto": None}[TASTE.color]
     no_color = True if TASTE.color == "never" else None
-    stream = cast("IO[str]", CommandFilter(sys.stderr if stderr else sys.stdout))
-    return Console(file=stream, force_terminal=forced if forced else None, no_color=no_color, emoji=False)
+    raw = sys.stderr if stderr else sys.stdout
+    # A pipe has no width; the usual 80 would fold what a person reads in a pager or a log.
+    width = None if raw.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS
+    stream = cast("IO[str]", CommandFilter(raw))
+    return Console(file=stream, force_terminal=forced or None, no_color=no_color, emoji=False, width=width)
 
 
 def plain(text: str) -> str:
