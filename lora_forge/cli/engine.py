@@ -28,7 +28,9 @@ Cuda = Annotated[
 
 @app.command()
 def install(
-    repository: Annotated[str, typer.Option("--repository", help="Another source of the engine.")] = REPOSITORY,
+    repository: Annotated[
+        str, typer.Option("--repository", help="Another source of the engine: the option table may not match.")
+    ] = REPOSITORY,
     commit: Annotated[str, typer.Option("--commit", help="Another commit: the option table may not match.")] = COMMIT,
     cuda: Cuda = None,
     force: Annotated[bool, typer.Option("--force", help="Rebuild even what is whole.")] = False,

@@ -21,21 +21,25 @@ from lora_forge.engine.stamps import (
     sync_folder,
     write_checkout_stamp,
 )
-from lora_forge.engine.worktree import Worktree, allowed_protocols, require_git
+from lora_forge.engine.worktree import Worktree, allowed_protocols, refuse_unsafe_url, require_git
 from lora_forge.errors import EngineError
 
 Report = Callable[[str], None]
 
 
 def ensure_checkout(home: EngineHome, repository: str, commit: str, report: Report, *, force: bool) -> None:
-    """Leave the engine's source whole at ``commit``; the caller holds ``home.checkout_lock``."""
+    """Leave the engine's source whole at ``commit``; the caller holds ``home.checkout_lock``.
+
+    What is whole already stays, and its stamp keeps saying where it came from.
+    """
+    refuse_unsafe_url(repository)
     refuse_vague_commit(commit)
     require_git()
     sweep_leftovers(home.checkout)
     if force or checkout_fault(home.checkout, commit):
         replace_checkout(home.checkout, repository, commit, report)
-    elif read_checkout_stamp(home.checkout) != (wanted := CheckoutStamp(repository, commit)):
-        write_checkout_stamp(home.checkout, wanted)
+    elif (stamp := read_checkout_stamp(home.checkout)) is None or stamp.commit != commit:
+        write_checkout_stamp(home.checkout, CheckoutStamp(repository, commit))
 
 
 def refuse_vague_commit(commit: str) -> None:

@@ -126,22 +126,28 @@ def proven(home: EngineHome, report: Report, held: int) -> EnvironmentStamp:
 
 
 def find_uv() -> str | None:
-    """uv, if it is on the path and runs: a version manager may leave a shim that does not."""
-    uv = shutil.which("uv")
-    if uv is None:
-        return None
+    """Find uv: on the path, else the one that ``scripts/setup`` left beside forge's own environment; one that runs."""
+    beside = Path(sys.prefix) / "uv" / "bin" / "uv"
+    return next((uv for uv in (shutil.which("uv"), str(beside)) if uv and _runs(uv)), None)
+
+
+def _runs(uv: str) -> bool:
+    """A version manager may leave a shim that does not."""
     try:
         asked = subprocess.run([uv, "--version"], capture_output=True, check=False, stdin=subprocess.DEVNULL)
     except OSError:
-        return None
-    return uv if asked.returncode == 0 else None
+        return False
+    return asked.returncode == 0
 
 
 def expect_success(ended: Ended, doing: str) -> None:
     """Turn an installer's failure into one sentence: its complaint, and the likely way out."""
     if ended.returncode == 0:
         return
-    hint = next((hint for sign, hint in HINTS.items() if sign.lower() in ended.tail.lower()), "run it again with -v")
+    hint = next(
+        (hint for sign, hint in HINTS.items() if sign.lower() in ended.tail.lower()),
+        "what it printed above says more; run it again",
+    )
     raise EngineError(f"{doing} failed (exit {ended.returncode}): {complaint(ended.tail)}", hint)
 
 

@@ -89,7 +89,6 @@ def git_version() -> tuple[int, int]:
 
 def allowed_protocols(repository: str) -> frozenset[str]:
     """https, and the one transport to which the user's git configuration rewrites ``repository``."""
-    refuse_unsafe_url(repository)
     rewritten = run_git(Path.cwd(), ("ls-remote", "--get-url", repository), {}).strip()
     protocol = protocol_of(rewritten)
     if protocol not in REWRITE_PROTOCOLS:
@@ -124,7 +123,7 @@ def protocol_of(url: str) -> str:
 def explained(arguments: tuple[str, ...], stderr: str) -> EngineError:
     """Turn git's complaint into an error: one sentence, and the likely way out."""
     said = masked(" ".join(stderr.replace("stderr:", "").strip().strip("'").split()))
-    hint = next((hint for sign, hint in HINTS.items() if sign in said), "run it again; -vv shows git's commands")
+    hint = next((hint for sign, hint in HINTS.items() if sign in said), "run it again")
     return EngineError(f"git {arguments[0]} failed: {said or 'it said nothing'}", hint)
 
 

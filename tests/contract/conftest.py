@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from installed_engine import installed_engine, lacking
 
 from lora_forge.engine.home import locate_engine
 from lora_forge.engine.pin import COMMIT
@@ -18,18 +19,15 @@ def engine_checkout() -> Path:
     named = os.environ.get("FORGE_TEST_ENGINE")
     checkout = Path(named) if named else locate_engine(os.environ).checkout
     head = read_head(checkout)
-    if head == COMMIT:
-        return checkout
-    reason = f"NO ENGINE SOURCE: {checkout} is at {head}, not at {COMMIT}; run `forge engine install`"
-    if named:
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if head != COMMIT:
+        reason = f"NO ENGINE SOURCE: {checkout} is at {head}, not at {COMMIT}; run `forge engine install`"
+        if named:
+            pytest.fail(reason)
+        lacking(reason)
+    return checkout
 
 
 @pytest.fixture(scope="session")
 def engine_python() -> Path:
     """The engine's own Python, with torch."""
-    python = locate_engine(os.environ).python
-    if not python.exists():
-        pytest.skip(f"NO ENGINE ENVIRONMENT: there is no {python}; run `forge engine install`")
-    return python
+    return installed_engine().python

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
+from engine_dump import dump
 
 from lora_forge.families import modules
 from lora_forge.models.facts import recognise
@@ -21,21 +20,7 @@ from lora_forge.models.layers import (
 )
 from lora_forge.plan.sizes import NetworkShape, lora_tensors
 
-ROOT = Path(__file__).parents[2]
-DUMP = ROOT / "scripts" / "dump_engine_answers"
 FIXTURE = Path(__file__).parent / "fixtures" / "networks.json"
-
-
-def _load(path):
-    """The script that asked the engine: its recipes and its digest are the ones to compare with."""
-    loader = SourceFileLoader("dump_engine_answers", str(path))
-    loader.set_data = lambda *args, **kwargs: None  # leaves no bytecode beside the script
-    module = module_from_spec(spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
-    return module
-
-
-dump = _load(DUMP)
 answers = json.loads(FIXTURE.read_text(encoding="utf-8"))
 
 models = {entry["model"]: entry for entry in answers["models"]}

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
+from engine_dump import ask_afresh
 
-from lora_forge.engine.home import locate_engine
 from lora_forge.engine.pin import COMMIT
 from lora_forge.plan.buckets import BucketSettings
 from lora_forge.plan.steps import (
@@ -24,21 +20,7 @@ from lora_forge.plan.steps import (
     steps_for_epochs,
 )
 
-ROOT = Path(__file__).parents[2]
-DUMP = ROOT / "scripts" / "dump_engine_answers"
 FIXTURE = Path(__file__).parent / "fixtures" / "steps.json"
-
-
-def _load(path):
-    """The script that asked the engine: its recipes and its digest are the ones to compare with."""
-    loader = SourceFileLoader("dump_engine_answers", str(path))
-    loader.set_data = lambda *args, **kwargs: None  # leaves no bytecode beside the script
-    module = module_from_spec(spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
-    return module
-
-
-dump = _load(DUMP)
 answers = json.loads(FIXTURE.read_text(encoding="utf-8"))
 
 
@@ -95,20 +77,9 @@ def test_the_random_datasets_reach_every_corner():
 @pytest.mark.processes
 def test_datasets_never_seen_before_are_counted_as_the_engine_counts_them(tmp_path):
     seed = random.SystemRandom().randrange(1 << 30)
-    cases = ask_engine(tmp_path, "--seed", str(seed))["cases"]
+    cases = ask_afresh(tmp_path, "steps", "--seed", str(seed))["cases"]
     wrong = [number for number, case in enumerate(cases) if forges_answer(case) != case["answer"]]
     assert not wrong, f"seed {seed}: cases {wrong}"
-
-
-def ask_engine(folder, *options):
-    """Let the engine answer afresh, where it is installed."""
-    home = locate_engine(os.environ)
-    if not (home.python.exists() and (home.checkout / "train_network.py").exists()):
-        pytest.skip("the engine is not installed: compared with its committed answers alone")
-    command = [home.python, DUMP, home.checkout, folder, "--only", "steps", *options]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads((folder / "steps.json").read_text(encoding="utf-8"))
 
 
 def test_the_answers_are_those_of_the_pinned_engine():
@@ -117,4 +88,4 @@ def test_the_answers_are_those_of_the_pinned_engine():
 
 @pytest.mark.processes
 def test_the_installed_engine_still_answers_as_committed(tmp_path):
-    assert ask_engine(tmp_path) == answers
+    assert ask_afresh(tmp_path, "steps") == answers

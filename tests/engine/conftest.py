@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from installed_engine import installed_engine
 
-from lora_forge.engine.home import EngineHome, locate_engine
-from lora_forge.engine.status import engine_status
+from lora_forge.engine.home import EngineHome
 
 TINY = Path(__file__).parent / "tiny"
 FORGE = Path(sys.executable).with_name("forge")
@@ -25,15 +25,7 @@ FAMILY_FILES = {"flux": FLUX_FILES, "sd15": {"model": "tiny-sd15"}, "sdxl": {"mo
 
 @pytest.fixture(scope="session")
 def engine() -> EngineHome:
-    """The installed engine; where it is required (``ENGINE_TIER=required``) its absence is a failure."""
-    home = locate_engine(os.environ)
-    status = engine_status(home)
-    if not status.usable:
-        reason = f"ENGINE TIER NOT RUN: {status.reason}; run `forge engine install`"
-        if os.environ.get("ENGINE_TIER") == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return home
+    return installed_engine()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 
 from lora_forge.engine.checkout import checkout_fault, ensure_checkout
 from lora_forge.engine.home import EngineHome
+from lora_forge.engine.stamps import read_checkout_stamp
 from lora_forge.engine.worktree import Worktree, allowed_protocols
 from lora_forge.errors import EngineError
 
@@ -159,10 +160,22 @@ def test_only_https_and_the_users_own_rewrite_are_allowed(upstream: Path) -> Non
         "https://me:secret@h/x", "https://", "https://h/x\n--y",
     ],
 )  # fmt: skip
-def test_other_addresses_are_refused_and_passwords_masked(url: str) -> None:
-    with pytest.raises(EngineError) as problem:
-        allowed_protocols(url)
+def test_other_addresses_are_refused_and_passwords_masked(home: EngineHome, url: str) -> None:
+    said: list[str] = []
+    with pytest.raises(EngineError, match="must be an https:// URL") as problem:
+        ensure_checkout(home, url, home.commit, said.append, force=False)
     assert "secret" not in problem.value.message
+    assert not said
+
+
+def test_a_whole_checkout_keeps_saying_where_it_came_from(home: EngineHome) -> None:
+    ensure(home)
+    assert ensure(home, repository="https://elsewhere.invalid/x") == []
+    stamp = read_checkout_stamp(home.checkout)
+    assert stamp is not None
+    assert stamp.repository == REPOSITORY
+    with pytest.raises(EngineError, match="must be an https:// URL"):
+        ensure(home, repository="ext::sh -c true")
 
 
 def test_git_itself_refuses_a_transport_that_was_not_allowed(home: EngineHome) -> None:

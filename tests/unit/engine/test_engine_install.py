@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from lora_forge.engine.environment import find_uv
 from lora_forge.engine.holding import holding
 from lora_forge.engine.home import EngineHome
 from lora_forge.engine.install import EngineState, engine_status, install_engine, verify_engine
@@ -170,11 +171,11 @@ def slow_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script.parent.mkdir()
     script.write_text(SLOW_UV)
     script.chmod(0o755)
-    monkeypatch.setenv("REAL_UV", shutil.which("uv") or "")
+    monkeypatch.setenv("REAL_UV", find_uv() or "")
     monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
 
 
-@pytest.mark.skipif(shutil.which("uv") is None, reason="there is no uv to slow down")
+@pytest.mark.skipif(find_uv() is None, reason="there is no uv to slow down")
 @pytest.mark.usefixtures("slow_uv")
 @pytest.mark.parametrize("child", ["UV_MARKS", "TINY_MARKS"])
 def test_the_next_install_waits_for_a_child_left_running(
@@ -242,9 +243,29 @@ def test_without_uv_the_standard_tools_build_the_same(
     tools.mkdir()
     (tools / "git").symlink_to(shutil.which("git") or "")
     monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.setattr("lora_forge.engine.environment.find_uv", lambda: None)
     install(home)
     assert_good(home)
     assert (home.environment / "bin" / "pip").exists()
+
+
+def test_uv_is_found_on_the_path_else_beside_forges_own_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A fresh machine without uv gets one from ``scripts/setup``; the engine's Python may hang on it."""
+    beside = tmp_path / "prefix" / "uv" / "bin" / "uv"
+    beside.parent.mkdir(parents=True)
+    beside.write_text("#!/bin/sh\necho uv 0.9\n")
+    beside.chmod(0o755)
+    shim = tmp_path / "shims" / "uv"
+    shim.parent.mkdir()
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
+    monkeypatch.setenv("PATH", f"{shim.parent}{os.pathsep}/bin")
+    assert find_uv() == str(beside)
+    shim.write_text("#!/bin/sh\nexit 0\n")
+    assert find_uv() == str(shim)
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(home: EngineHome, tmp_path: Path) -> None:
