@@ -1,6 +1,7 @@
 """Every way forge can stop, one class per kind, one exit code per class.
 
     ForgeError                      1   the training or the tool failed
+    ├── UsageProblem                2   the command line cannot be parsed
     ├── InvalidInput                3   a preset, project file, dataset or plan is wrong
     │   ├── PresetError
     │   ├── ProjectError
@@ -14,8 +15,7 @@
     ├── Transient                  33   worth a retry
     └── Interrupted          130, 143   SIGINT, SIGTERM
 
-Usage errors (2) belong to the command-line parser. Codes are never renumbered,
-and 137 is never used: it would read as the kernel's kill.
+Codes are never renumbered, and 137 is never used: it would read as the kernel's kill.
 """
 
 from __future__ import annotations
@@ -49,6 +49,13 @@ class ForgeError(Exception):
         self.findings = tuple(findings)
         if code is not None:
             self.code = code  # type: ignore[misc]  # per instance
+
+
+class UsageProblem(ForgeError):
+    """The parser's own complaint, for those who asked for JSON."""
+
+    exit_code = 2
+    code = "usage"
 
 
 class InvalidInput(ForgeError):

@@ -176,10 +176,14 @@ def _words(path: Path) -> list[str]:
 
 
 def _disk_free_gib(run_root: Path) -> float | None:
-    """Free space where ``run_root`` lies or will lie: its nearest folder that exists."""
-    for folder in [run_root, *run_root.absolute().parents]:
-        try:
-            return shutil.disk_usage(folder).free / _GIB
-        except OSError:
-            continue
-    return None
+    """Free space where ``run_root`` lies or will lie; None where that cannot be asked."""
+    try:
+        return shutil.disk_usage(nearest_folder(run_root)).free / _GIB
+    except OSError:
+        return None
+
+
+def nearest_folder(path: Path) -> Path:
+    """The folder itself or the nearest one above it that exists."""
+    whole = path.absolute()
+    return next((folder for folder in (whole, *whole.parents) if folder.is_dir()), whole)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from lora_forge import __version__
 from lora_forge.cli import dataset, demo, diagnose, engine, init, models, plan, preset, runs, train
-from lora_forge.cli.output import TASTE
+from lora_forge.cli.output import TASTE, fail
+from lora_forge.errors import UsageProblem
 
 app = typer.Typer(
     name="forge",
@@ -53,4 +55,13 @@ def _global(
 
 
 def run() -> None:
-    app()
+    """Parse and run; a usage error keeps the promise of ``--json`` too: one object on stdout, and exit 2."""
+    try:
+        raise SystemExit(app(standalone_mode=False))
+    except Exception as wrong:
+        if not hasattr(wrong, "format_message"):  # the parser's own errors; Typer moved their class between versions
+            raise
+        if "--json" in sys.argv[1:]:
+            raise SystemExit(fail(UsageProblem(wrong.format_message(), "forge --help"), as_json=True)) from wrong
+        wrong.show()  # type: ignore[attr-defined]
+        raise SystemExit(UsageProblem.exit_code) from wrong

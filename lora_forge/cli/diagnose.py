@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lora_forge.cli.options import AsJson
+from lora_forge.cli.options import AsJson, folder_of_runs
 from lora_forge.cli.output import show
 
 if TYPE_CHECKING:
     from lora_forge.workflow.run_diagnosis import Diagnosed, Disappointing
-
-EVERY = ""
 
 
 def diagnose(
@@ -39,7 +37,7 @@ def split_words(first: str | None, second: str | None, cwd: Path) -> tuple[str |
     from lora_forge.workflow.run_diagnosis import is_run
 
     given = [text for text in (first, second) if text]
-    runs = [text for text in given if is_run(text, cwd)]
+    runs = [text for text in given if is_run(text, cwd, folder_of_runs())]
     words = [text for text in given if text not in runs]
     return next(iter(words), None), next(iter(runs or words[1:]), None)
 
@@ -47,13 +45,13 @@ def split_words(first: str | None, second: str | None, cwd: Path) -> tuple[str |
 def _diagnose(target: str, mend: bool) -> Diagnosed:
     from lora_forge.workflow.run_diagnosis import diagnose as look
 
-    return look(target, Path.cwd(), mend=mend)
+    return look(target, Path.cwd(), folder_of_runs(), mend=mend)
 
 
 def _symptoms(word: str | None, run: str | None) -> Disappointing:
     from lora_forge.workflow.run_diagnosis import symptoms
 
-    return symptoms(word, run, Path.cwd())
+    return symptoms(word, run, Path.cwd(), folder_of_runs())
 
 
 def _print_diagnosis(result: Diagnosed, out: object) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
+    from lora_forge.datasets.look import Watch
     from lora_forge.runs.directory import RunDir
     from lora_forge.runs.events import Event
     from lora_forge.runs.progress import Progress
@@ -31,12 +32,21 @@ class LiveView:
         from lora_forge.runs.progress import Progress
 
         self.progress: Progress = Progress()
+        self._taste = taste
         self._silent = taste.quiet or as_json
         self._draws = taste.progress and not self._silent
         self._console = console(stderr=True)
         self._live: Live | None = None
         self._last_line_s = 0.0
         self._began_s = time.monotonic()
+
+    @contextmanager
+    def looking(self) -> Iterator[Watch]:
+        """Draw while the pictures are looked at, which is over at once where they were seen before."""
+        from lora_forge.cli.look_view import LookView
+
+        with LookView(self._taste, silent=self._silent) as view:
+            yield view.watch
 
     def planned(self, planned: PlanResult, run: RunDir) -> None:
         """Say what begins, before anything can go wrong."""

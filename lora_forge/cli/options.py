@@ -1,4 +1,4 @@
-"""The options that ``forge plan`` and ``forge train`` share, each also in forge.yaml and as ``FORGE_*``."""
+"""The options that ``forge plan`` and ``forge train`` share; most are also read from forge.yaml and ``FORGE_*``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,17 @@ Validation = Annotated[
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Let the preset or forge.yaml name Python code for the engine to import.")
 ]
+Runs = Annotated[str | None, typer.Option("--runs", help="Folder that runs are made in; default runs.")]
 RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Where the run lies; default runs/NAME-001.")]
+
+
+def folder_of_runs(given: Path | None = None) -> Path:
+    """Where runs are looked for: where ``forge train`` would make them, unless said otherwise."""
+    import os
+
+    from lora_forge.project.request import find_runs_folder
+
+    return find_runs_folder(given, os.environ, Path.cwd())
 
 
 def given(**flags: str | int | list[str] | None) -> dict[str, Value]:

@@ -34,6 +34,7 @@ def plan(
     prompts: o.Prompts = None,
     samples: o.Samples = True,
     validation: o.Validation = None,
+    runs: o.Runs = None,
     run_dir: o.RunDir = None,
     trust_code: o.TrustCode = False,
     explain: Annotated[bool, typer.Option("--explain", help="Source and reason of every value.")] = False,
@@ -43,7 +44,7 @@ def plan(
     """Show what would be trained: steps, buckets, size, every value and every problem. Starts nothing."""
     flags = o.given(
         preset=preset, dataset=dataset, family=family, trigger=trigger, name=name, model=model, clip_l=clip_l,
-        t5xxl=t5xxl, ae=ae, vae=vae, tokenizers=tokenizers, reg=reg, gpus=gpus, vram=vram,
+        t5xxl=t5xxl, ae=ae, vae=vae, tokenizers=tokenizers, reg=reg, gpus=gpus, vram=vram, runs=runs,
     )  # fmt: skip
 
     def use_case() -> PlanResult:

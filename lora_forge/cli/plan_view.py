@@ -107,11 +107,12 @@ def _arithmetic(plan: Plan) -> str:
     samples = sum(bucket.images for bucket in data.buckets.value)
     batches = sum(bucket.batches for bucket in data.buckets.value)
     reg = f" + regularization images = {samples}" if data.reg_images.value else f" = {samples}"
+    shared = f" on {plan.gpus.value} GPUs" if plan.gpus.value > 1 else ""
     accum = f", {schedule.grad_accum.value} a step" if schedule.grad_accum.value > 1 else ""
     epochs = schedule.steps.value / schedule.steps_per_epoch.value if schedule.steps_per_epoch.value else 0
     return (
         f"{counted(data.images.value, 'image')} × {by}{reg} samples in {counted(len(data.buckets.value), 'bucket')}, "
-        f"batch {schedule.batch_size.value} → {counted(batches, 'batch', 'batches')}{accum} → "
+        f"batch {schedule.batch_size.value} → {counted(batches, 'batch', 'batches')}{shared}{accum} → "
         f"{counted(schedule.steps_per_epoch.value, 'step')} an epoch\n"
         f"[bold]{schedule.steps.value:,} steps[/] = {epochs:.2f} epochs; "
         f"{schedule.steps_per_image.value:.1f} steps per image, "
@@ -153,7 +154,7 @@ def _checkpoints(plan: Plan) -> str:
     every = plan.schedule.checkpoint_every.value
     pictures = len(plan.sampling.prompts.value) if plan.sampling.every.value else 0
     text = f"every {every} steps: {short([f'{step:,}' for step in steps])}" if steps else "the final file only"
-    return text + (f"; {pictures} pictures each" if pictures and steps else "")
+    return text + (f"; {counted(pictures, 'picture')} each" if pictures and steps else "")
 
 
 def _result(plan: Plan) -> str:

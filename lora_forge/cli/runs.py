@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lora_forge.cli.options import AsJson, invocation
+from lora_forge.cli.options import AsJson, folder_of_runs, invocation
 from lora_forge.cli.output import TASTE, show
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Runs: list, show, compare, resume, stop, remove, reproduce.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The run's folder name, or the beginning of its UUID.")]
-Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of runs; default FORGE_RUNS, else runs.")]
+Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of runs; default as for forge train.")]
 Grace = Annotated[float, typer.Option("--grace", help="Seconds a stopped training may take to save its state.", min=0)]
 DEFAULT_GRACE_S, DEFAULT_WAIT_S = 30.0, 60.0
 
@@ -31,7 +31,7 @@ def list_(runs: Runs = None, as_json: AsJson = False) -> None:
     def use_case() -> Told:
         from lora_forge.workflow.run_history import list_runs
 
-        return list_runs(_root(runs))
+        return list_runs(folder_of_runs(runs))
 
     def as_text(told: Told, out: Console) -> None:
         from lora_forge.cli.runs_view import print_list
@@ -48,7 +48,7 @@ def show_(run: Id, runs: Runs = None, as_json: AsJson = False) -> None:
     def use_case() -> Told:
         from lora_forge.workflow.run_history import show_run
 
-        return show_run(_root(runs), run)
+        return show_run(folder_of_runs(runs), run)
 
     def as_text(told: Told, out: Console) -> None:
         from lora_forge.cli.runs_view import print_story
@@ -70,7 +70,7 @@ def diff(
     def use_case() -> Told:
         from lora_forge.workflow.run_history import diff_runs
 
-        return diff_runs(_root(runs), first, second)
+        return diff_runs(folder_of_runs(runs), first, second)
 
     def as_text(told: Told, out: Console) -> None:
         from lora_forge.cli.runs_view import print_differences
@@ -89,7 +89,7 @@ def resume(run: Id, runs: Runs = None, grace: Grace = DEFAULT_GRACE_S, as_json: 
         from lora_forge.runs.shelf import find_run
         from lora_forge.workflow.run_resuming import resume_run
 
-        folder = find_run(_root(runs), run).folder
+        folder = find_run(folder_of_runs(runs), run).folder
         return resume_run(invocation({}, None, folder), LiveView(TASTE, as_json=as_json), grace_s=grace)
 
     def as_text(result: Result, out: Console) -> None:
@@ -112,7 +112,7 @@ def stop(
     def use_case() -> Told:
         from lora_forge.workflow.run_history import stop_run
 
-        return stop_run(_root(runs), run, wait_s=wait)
+        return stop_run(folder_of_runs(runs), run, wait_s=wait)
 
     def as_text(told: Told, out: Console) -> None:
         row = told.content
@@ -133,7 +133,7 @@ def rm(
     def use_case() -> Told:
         from lora_forge.workflow.run_history import remove_run
 
-        return remove_run(_root(runs), run, keep_lora=keep_lora)
+        return remove_run(folder_of_runs(runs), run, keep_lora=keep_lora)
 
     def as_text(told: Told, out: Console) -> None:
         out.print(f"removed {told.content['removed']}", markup=False, highlight=False)
@@ -156,14 +156,14 @@ def reproduce(
     def plan_again() -> Told:
         from lora_forge.workflow.run_history import reproduce_run
 
-        return reproduce_run(invocation({}, None, None), _root(runs), run)
+        return reproduce_run(invocation({}, None, None), folder_of_runs(runs), run)
 
     def train_again() -> Result:
         from lora_forge.cli.live import LiveView
         from lora_forge.workflow.run_history import reproduce_call
         from lora_forge.workflow.run_training import start_run
 
-        call, _ = reproduce_call(invocation({}, None, None), _root(runs), run)
+        call, _ = reproduce_call(invocation({}, None, None), folder_of_runs(runs), run)
         return start_run(call, LiveView(TASTE, as_json=as_json))
 
     def plan_as_text(told: Told, out: Console) -> None:
@@ -178,9 +178,3 @@ def reproduce(
     if start:
         show(train_again, run_as_text, as_json=as_json, unsaid=lambda result: result.noticed)
     show(plan_again, plan_as_text, as_json=as_json)
-
-
-def _root(runs: Path | None) -> Path:
-    from lora_forge.workflow.run_history import runs_root
-
-    return runs_root(runs, Path.cwd())

@@ -37,6 +37,7 @@ def train(
     prompts: o.Prompts = None,
     samples: o.Samples = True,
     validation: o.Validation = None,
+    runs: o.Runs = None,
     run_dir: o.RunDir = None,
     trust_code: o.TrustCode = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Lay out the run directory; start nothing.")] = False,
@@ -58,7 +59,7 @@ def train(
         raise typer.BadParameter("a smaller plan is a new run; --resume goes on with one", param_hint="--retry-smaller")
     flags = o.given(
         preset=preset, dataset=dataset, family=family, trigger=trigger, name=name, model=model, clip_l=clip_l,
-        t5xxl=t5xxl, ae=ae, vae=vae, tokenizers=tokenizers, reg=reg, gpus=gpus, vram=vram,
+        t5xxl=t5xxl, ae=ae, vae=vae, tokenizers=tokenizers, reg=reg, gpus=gpus, vram=vram, runs=runs,
     )  # fmt: skip
 
     def use_case() -> Result:

@@ -22,6 +22,7 @@ from lora_forge.settings import Layer, Scalar, Source, Value, Written
 
 PROJECT_FILE = "forge.yaml"
 DATASET_FOLDER = "dataset"
+RUNS_FOLDER = "runs"
 FOREIGN_VARIABLES = frozenset({"FORGE_CACHE", "FORGE_HOME"})
 """Variables that mean something elsewhere in forge; all others are checked against the list."""
 
@@ -104,6 +105,21 @@ def gather_request(
     said = {key: _first(key, places, findings) for key in RUN_KEYS if key != "dataset"}
     request = Request(**said, dataset=_first_folder(folders), folders=folders)
     return _with_dataset(request, cwd), [*user_layers, *project_layers, *set_layers], findings
+
+
+def runs_folder(request: Request, cwd: Path) -> Path:
+    """Where runs are made and looked for: as the request says, else ``runs`` here."""
+    return request.path("runs") or cwd / RUNS_FOLDER
+
+
+def find_runs_folder(given: Path | None, env: Mapping[str, str], cwd: Path) -> Path:
+    """The same for a command that asks for nothing but runs; its problems are told where a plan is made."""
+    return cwd / given if given else runs_folder(gather_request({}, env, cwd)[0], cwd)
+
+
+def without_requests(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what it asks of a run: the engine's place and the cache's still count."""
+    return {name: text for name, text in env.items() if not name.startswith("FORGE_") or name in FOREIGN_VARIABLES}
 
 
 def user_settings_file() -> Path:

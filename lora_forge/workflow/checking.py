@@ -129,8 +129,14 @@ def _look(facts: DatasetFacts, eye: Eye, notes: Notes) -> tuple[Mapping[Path, Pi
     return looked.pixels, looked.measured
 
 
-def plan_remarks(gathered: Gathered, planned: Planned, env: Mapping[str, str]) -> tuple[Finding, ...]:
-    """The short form: one sentence for each kind of problem and folder; no image is opened."""
+def plan_remarks(
+    gathered: Gathered, planned: Planned, env: Mapping[str, str], watch: Watch | None = None
+) -> tuple[Finding, ...]:
+    """The short form: one sentence for each kind of problem and folder.
+
+    No image is opened, unless somebody watches: then every one is, as before a training, which
+    would stop on a damaged picture after an hour of caching.
+    """
     from lora_forge.datasets.caption_checks import note_captions
     from lora_forge.datasets.notes import Notes
     from lora_forge.datasets.set_checks import check_exposures
@@ -144,7 +150,19 @@ def plan_remarks(gathered: Gathered, planned: Planned, env: Mapping[str, str]) -
     note_sizes(notes, facts, advice)
     notes.close(advice.caption_extension)
     exposures = check_exposures(facts, plan.schedule.exposures_per_image.value, plan.schedule.steps.value)
-    return (*notes.findings(), *_recalled(gathered, env), *exposures)
+    seen = _recalled(gathered, env) if watch is None else _looked_at(gathered, env, watch)
+    return (*notes.findings(), *seen, *exposures)
+
+
+def _looked_at(gathered: Gathered, env: Mapping[str, str], watch: Watch) -> tuple[Finding, ...]:
+    """Look at every picture that no earlier look has left in the cache."""
+    from lora_forge.datasets.cache_place import default_cache_file
+    from lora_forge.datasets.notes import Notes
+
+    notes = Notes()
+    _look(gathered.dataset, Eye(default_cache_file(env), watch), notes)
+    notes.close("")
+    return tuple(notes.findings())
 
 
 def _recalled(gathered: Gathered, env: Mapping[str, str]) -> tuple[Finding, ...]:

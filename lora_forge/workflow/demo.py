@@ -28,6 +28,7 @@ def run_demo(
     from lora_forge.engine.choice import choose_engine
     from lora_forge.engine.status import engine_status
     from lora_forge.machine import probe_machine
+    from lora_forge.project.request import without_requests
 
     home = choose_engine(env, probe_machine(folder, env=env))
     status = engine_status(home)
@@ -48,5 +49,5 @@ def run_demo(
         "runs": str(folder / "runs"),
     }
     only = (f"schedule.steps={steps}", "sampling.enabled=false")
-    call = Invocation(flags, only, {key: value for key, value in env.items() if not key.startswith("FORGE_")}, folder)
+    call = Invocation(flags, only, without_requests(env), folder)
     return start_run(call, watcher)

@@ -68,7 +68,7 @@ def gather(call: Invocation) -> Gathered:
     """
     from lora_forge.engine.choice import choose_engine
     from lora_forge.machine import probe_machine
-    from lora_forge.project.request import gather_request
+    from lora_forge.project.request import gather_request, runs_folder
     from lora_forge.workflow.gather_dataset import hold_out_asked, import_dataset_file, read_dataset
 
     request, layers, findings = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
@@ -90,7 +90,7 @@ def gather(call: Invocation) -> Gathered:
         )
     trigger = _trigger(request, dataset, findings)
     held_out = hold_out_asked(preset, dataset, call, findings)
-    machine = probe_machine(call.cwd, env=call.env)
+    machine = probe_machine(call.cwd / (call.run_dir or runs_folder(request, call.cwd)), env=call.env)
     return Gathered(
         request=request,
         preset=preset,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.errors import InvalidInput, PlanError
-from lora_forge.findings import Finding, Severity, error
+from lora_forge.findings import Finding, Severity, error, warning
 from lora_forge.settings import Source, Written
 from lora_forge.workflow.checking import plan_remarks
 from lora_forge.workflow.gather import Gathered, Invocation, gather, readiness
 
 if TYPE_CHECKING:
+    from lora_forge.datasets.look import Watch
     from lora_forge.engine.launch import Rendered
     from lora_forge.engine.render import RunFiles
     from lora_forge.plan.make import Planned
     from lora_forge.runs.directory import RunDir
 
-DEFAULT_RUNS = "runs"
 LONGEST_NAME = 100
 HELD_OUT = "held-out"
 """The staged folder of the images that validate."""
@@ -61,8 +62,10 @@ def has_errors(findings: Sequence[Finding]) -> bool:
     return any(finding.severity is Severity.ERROR for finding in findings)
 
 
-def plan_run(call: Invocation) -> PlanResult:
+def plan_run(call: Invocation, watch: Watch | None = None) -> PlanResult:
     """Decide a run and render it; nothing is written and nothing started.
+
+    With ``watch`` every picture is opened too, as before a training.
 
     Raises:
         InvalidInput: there is no preset, family or dataset to plan with.
@@ -71,9 +74,21 @@ def plan_run(call: Invocation) -> PlanResult:
     planned = decide(gathered)
     run_dir = call.cwd / (call.run_dir or _preview_run_dir(call, gathered, planned))
     rendered, problems = render_run(gathered, planned, run_dir)
-    remarks = plan_remarks(gathered, planned, call.env)
-    findings = (*gathered.findings, *planned.findings, *remarks, *problems, *readiness(call, gathered))
+    remarks = plan_remarks(gathered, planned, call.env, watch)
+    ready = (*readiness(call, gathered), *unwritable_place(run_dir))
+    findings = (*gathered.findings, *planned.findings, *remarks, *problems, *ready)
     return PlanResult(gathered, planned, rendered, run_dir, findings)
+
+
+def unwritable_place(run_dir: Path) -> tuple[Finding, ...]:
+    """Whether a run could be made here at all, judged by the nearest folder that exists."""
+    from lora_forge.machine import nearest_folder
+
+    place = nearest_folder(run_dir)
+    if os.access(place, os.W_OK):
+        return ()
+    message = f"a training could not write its run directory: {place} is read-only for you"
+    return (warning("run-dir-unwritable", message, "--run-dir or --runs in a folder that you may write to", "runs"),)
 
 
 def decide(gathered: Gathered) -> Planned:
@@ -160,10 +175,7 @@ def _lora_name(gathered: Gathered) -> Written:
 
 
 def _preview_run_dir(call: Invocation, gathered: Gathered, planned: Planned) -> Path:
+    from lora_forge.project.request import runs_folder
     from lora_forge.runs.directory import free_run_dir
 
-    return free_run_dir(runs_folder(call, gathered), planned.plan.name.value)
-
-
-def runs_folder(call: Invocation, gathered: Gathered) -> Path:
-    return gathered.request.path("runs") or call.cwd / DEFAULT_RUNS
+    return free_run_dir(runs_folder(gathered.request, call.cwd), planned.plan.name.value)

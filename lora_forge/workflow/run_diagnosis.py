@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from lora_forge.runs.outcome import Heard, Outcome
     from lora_forge.runs.record import Attempt, RunRecord
 
-RUNS = "runs"
-
 
 @dataclass(frozen=True)
 class Diagnosed:
@@ -60,30 +58,37 @@ class Diagnosed:
         }
 
 
-def diagnose(target: str, cwd: Path, *, mend: bool = False) -> Diagnosed:
-    """Say why a run or a log failed. ``mend`` removes damaged caches, in a run's own staging folder only.
+def diagnose(target: str, cwd: Path, runs: Path, *, mend: bool = False) -> Diagnosed:
+    """Say why a run or a log failed; ``runs`` is the folder that a bare name is looked for in.
+
+    ``mend`` removes damaged caches, in a run's own staging folder only.
 
     Raises:
         InvalidInput: there is no such run or log, or nothing was started in it.
     """
-    path = find_target(target, cwd)
+    path = find_target(target, cwd, runs)
     if not path.is_dir():
         return diagnose_log(path)
     return diagnose_run(RunDir(path), mend=mend)
 
 
-def find_target(target: str, cwd: Path) -> Path:
-    """A path as given, else a run's name under ``runs/``."""
-    for path in (cwd / target, cwd / RUNS / target):
-        if path.exists():
-            return path
-    raise InvalidInput(
-        f"there is neither a log nor a run named {target!r}", f"a path, or a folder's name under {cwd / RUNS}"
-    )
+def find_target(target: str, cwd: Path, runs: Path) -> Path:
+    """A path as given, else a run by its folder's name or the beginning of its UUID."""
+    from lora_forge.runs.shelf import find_run
+
+    named = next((path for path in (cwd / target, runs / target) if path.exists()), None)
+    if named:
+        return named
+    try:
+        return find_run(runs, target).folder
+    except InvalidInput as unknown:
+        raise InvalidInput(
+            f"there is neither a log nor a run named {target!r}", f"a path, or a folder's name under {runs}"
+        ) from unknown
 
 
-def is_run(name: str, cwd: Path) -> bool:
-    return any((folder / name / "plan.json").is_file() for folder in (cwd, cwd / RUNS))
+def is_run(name: str, cwd: Path, runs: Path) -> bool:
+    return any((folder / name / "plan.json").is_file() for folder in (cwd, runs))
 
 
 def diagnose_log(path: Path) -> Diagnosed:
@@ -234,7 +239,7 @@ class Disappointing:
         }
 
 
-def symptoms(word: str | None, target: str | None, cwd: Path) -> Disappointing:
+def symptoms(word: str | None, target: str | None, cwd: Path, runs: Path) -> Disappointing:
     """What likely caused what is seen, and what to try.
 
     Raises:
@@ -248,7 +253,7 @@ def symptoms(word: str | None, target: str | None, cwd: Path) -> Disappointing:
         raise InvalidInput(f"no row of the table speaks of {word!r}", f"forge diagnose --symptom WORD: {known}")
     if target is None:
         return Disappointing(rows, {}, {})
-    return _beside_run(rows, RunDir(find_target(target, cwd)))
+    return _beside_run(rows, RunDir(find_target(target, cwd, runs)))
 
 
 def _beside_run(rows: tuple[Symptom, ...], run: RunDir) -> Disappointing:

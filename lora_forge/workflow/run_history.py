@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from lora_forge.errors import ForgeError, InvalidInput
 from lora_forge.findings import Finding, info, warning
-from lora_forge.workflow.planning import DEFAULT_RUNS
 
 if TYPE_CHECKING:
     from lora_forge.runs.record import Attempt, RunRecord
@@ -38,11 +37,6 @@ class Told:
 
     def data(self) -> object:
         return self.content
-
-
-def runs_root(given: Path | None, cwd: Path) -> Path:
-    """Where runs are looked for: as given, ``FORGE_RUNS``, or ``runs`` here."""
-    return cwd / (given or Path(os.environ.get("FORGE_RUNS") or DEFAULT_RUNS))
 
 
 def list_runs(runs: Path) -> Told:

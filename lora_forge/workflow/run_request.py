@@ -43,6 +43,8 @@ def read_request(call: Invocation, run: RunDir) -> Invocation:
     Raises:
         InvalidInput: the run directory does not say what was asked for.
     """
+    from lora_forge.project.request import without_requests
+
     try:
         request = json.loads(run.request_json.read_bytes())
         flags, trust_code = dict(request["flags"]), bool(request["trust_code"])
@@ -51,7 +53,6 @@ def read_request(call: Invocation, run: RunDir) -> Invocation:
         message = f"{run.request_json} cannot be read: {problem}"
         raise InvalidInput(message, "name preset and dataset again: forge train --resume --preset …") from problem
     kept: dict[str, Value] = {"preset": str(run.preset_yaml)} if preset else {}
-    env = {name: value for name, value in call.env.items() if not name.startswith("FORGE_") or name == "FORGE_HOME"}
     given = {key: _absolute(value, call) if key in PATH_KEYS else value for key, value in call.flags.items()}
     return replace(
         call,
@@ -59,7 +60,7 @@ def read_request(call: Invocation, run: RunDir) -> Invocation:
         prompts=call.prompts and call.cwd / call.prompts,
         run_dir=run.path,
         cwd=run.path,
-        env=env,
+        env=without_requests(call.env),
         trust_code=call.trust_code or trust_code,
     )
 

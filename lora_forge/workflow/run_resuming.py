@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, TypeAlias
 from lora_forge.errors import ForgeError, InvalidInput
 from lora_forge.findings import Finding, info, warning
 from lora_forge.workflow.gather import Invocation
-from lora_forge.workflow.planning import PlanResult, runs_folder
+from lora_forge.workflow.planning import PlanResult
 from lora_forge.workflow.run_comparing import compare
 from lora_forge.workflow.run_ending import commit_final, finish
 from lora_forge.workflow.run_task import STOP_GRACE_S, RunResult, Task, Watcher
-from lora_forge.workflow.run_training import checkpoint_check, ready_plan, run_attempt, start_held, start_run
+from lora_forge.workflow.run_training import (
+    checkpoint_check,
+    looked_plan,
+    ready_plan,
+    run_attempt,
+    start_held,
+    start_run,
+)
 
 if TYPE_CHECKING:
     from lora_forge.runs.directory import RunDir
@@ -73,9 +80,10 @@ def resume_run(call: Invocation, watcher: Watcher, *, grace_s: float = STOP_GRAC
 
 
 def _latest(call: Invocation, planned: PlanResult) -> Path | None:
+    from lora_forge.project.request import runs_folder
     from lora_forge.runs.shelf import numbered, unfinished
 
-    runs, name = runs_folder(call, planned.gathered), planned.planned.plan.name.value
+    runs, name = runs_folder(planned.gathered.request, call.cwd), planned.planned.plan.name.value
     return unfinished(runs, name) or next(numbered(runs, name), None)
 
 
@@ -106,7 +114,7 @@ def _begin_again(run: RunDir, call: Invocation, watcher: Watcher, grace_s: float
     if foreign:
         message = f"{run.path} is no run of forge: it holds {foreign[0]!r} and no ledger"
         raise InvalidInput(message, "--run-dir with the folder of a run; forge runs ls")
-    return start_held(call, ready_plan(call), run.path, watcher, dry_run=False, grace_s=grace_s)
+    return start_held(call, looked_plan(call, watcher), run.path, watcher, dry_run=False, grace_s=grace_s)
 
 
 _LAID_OUT = {

@@ -13,6 +13,7 @@ from lora_forge.workflow.gather import Invocation
 from lora_forge.workflow.planning import PlanResult
 
 if TYPE_CHECKING:
+    from lora_forge.datasets.look import Watch
     from lora_forge.engine.launch import Rendered
     from lora_forge.runs.directory import RunDir
     from lora_forge.runs.events import Event
@@ -24,6 +25,8 @@ STOP_GRACE_S = 30.0
 
 class Watcher(Protocol):
     """Who looks on while a training runs; the face draws it, a test counts it."""
+
+    def looking(self) -> AbstractContextManager[Watch]: ...
 
     def planned(self, planned: PlanResult, run: RunDir) -> None: ...
 

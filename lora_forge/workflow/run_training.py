@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from lora_forge.findings import Finding
 from lora_forge.workflow.gather import Invocation
-from lora_forge.workflow.planning import PlanResult, plan_run, runs_folder
+from lora_forge.workflow.planning import PlanResult, plan_run
 from lora_forge.workflow.run_ending import conclude
 from lora_forge.workflow.run_layout import expected_lora, holding_new, lay_attempt, lay_out, refuse_unready, unwritable
 from lora_forge.workflow.run_task import STOP_GRACE_S, RunResult, Task, Watcher, rendered_of
 
 if TYPE_CHECKING:
+    from lora_forge.datasets.look import Watch
     from lora_forge.runs.committer import Check
     from lora_forge.runs.directory import AttemptDir
     from lora_forge.runs.events import Event, Saved
@@ -35,25 +36,32 @@ def start_run(call: Invocation, watcher: Watcher, *, dry_run: bool = False, grac
         Locked: another process writes in this run directory.
         OutOfMemory, Diverged, NoUsableLora, Interrupted, ForgeError: how a training can end badly.
     """
+    from lora_forge.project.request import runs_folder
     from lora_forge.runs.directory import next_run_dir
     from lora_forge.runs.lock import holding_run
 
     if call.run_dir is not None:
         with holding_new(call.cwd / call.run_dir):
             return start_held(
-                call, ready_plan(call), call.cwd / call.run_dir, watcher, dry_run=dry_run, grace_s=grace_s
+                call, looked_plan(call, watcher), call.cwd / call.run_dir, watcher, dry_run=dry_run, grace_s=grace_s
             )
-    planned = ready_plan(call)
+    planned = looked_plan(call, watcher)
     try:
-        folder = next_run_dir(runs_folder(call, planned.gathered), planned.planned.plan.name.value)
+        folder = next_run_dir(runs_folder(planned.gathered.request, call.cwd), planned.planned.plan.name.value)
     except OSError as problem:
         raise unwritable(problem) from problem
     with holding_run(folder):
         return start_held(call, planned, folder, watcher, dry_run=dry_run, grace_s=grace_s)
 
 
-def ready_plan(call: Invocation) -> PlanResult:
-    planned = plan_run(call)
+def looked_plan(call: Invocation, watcher: Watcher) -> PlanResult:
+    """The plan of a new training: every picture was looked at, and nothing is written before it is fit to run."""
+    with watcher.looking() as watch:
+        return ready_plan(call, watch)
+
+
+def ready_plan(call: Invocation, watch: Watch | None = None) -> PlanResult:
+    planned = plan_run(call, watch)
     refuse_unready(planned)
     return planned
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from lora_forge.cli.app import app
+from lora_forge.cli.app import app, run
 
 Draw = Any
 
@@ -165,3 +168,45 @@ def test_train_without_a_trigger_where_one_is_needed_is_exit_3(draw_dataset: Dra
     assert code == 3
     assert "trigger-missing" in codes(answer, "error")
     assert not (in_folder / "runs").exists()
+
+
+def test_several_gpus_stand_in_the_arithmetic(draw_dataset: Draw, in_folder: Path) -> None:
+    arguments = ("plan", "--preset", "identity", "--dataset", str(draw_dataset()), "--gpus", "2")
+    assert "46 batches on 2 GPUs → 23 steps an epoch" in CliRunner().invoke(app, arguments).stdout
+
+
+@pytest.mark.parametrize("argv", [("plan", "--bogus"), ("nosuch",), ("plan", "--vram", "x")])
+def test_a_usage_error_keeps_the_promise_of_json(
+    argv: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for extra in ((), ("--json",)):
+        monkeypatch.setattr(sys, "argv", ["forge", *argv, *extra])
+        with pytest.raises(SystemExit) as left:
+            run()
+        assert left.value.code == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out)["error"]["code"] == "usage"
+    assert said.err.count("Error: ") == 1
+
+
+def test_the_disk_is_measured_where_the_runs_lie(
+    draw_dataset: Draw, in_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: asked.append(Path(place)) or real(place))
+    (tmp_path / "large").mkdir()
+    code, answer = forge(
+        "plan", "--preset", "identity", "--dataset", str(draw_dataset()), "--runs", str(tmp_path / "large" / "runs")
+    )
+    assert code == 0
+    assert asked == [tmp_path / "large"]
+    assert answer["data"]["run_dir"].startswith(str(tmp_path / "large" / "runs"))
+
+
+def test_a_place_that_cannot_be_written_is_said_in_the_plan(
+    draw_dataset: Draw, in_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda place, mode: not str(place).endswith("project"))
+    _, answer = forge("plan", "--preset", "identity", "--dataset", str(draw_dataset()))
+    assert "run-dir-unwritable" in codes(answer, "warning")

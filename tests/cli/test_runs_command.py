@@ -186,3 +186,18 @@ def test_a_run_asked_for_again_is_planned_alike(
     again = plan_run(read_request(Invocation({}, (), {"FORGE_TRIGGER": "other"}, in_folder), run))
     before, after = (dict(plan_values(json.loads(plan_json(each)))) for each in (planned, again))
     assert after == before
+
+
+def test_runs_are_looked_for_where_forge_train_makes_them(
+    runs: Path, in_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.rename(in_folder / "elsewhere")
+    assert forge("ls")[1]["data"]["runs"] == []
+    (in_folder / "forge.yaml").write_text("runs: elsewhere\n")
+    assert len(forge("ls")[1]["data"]["runs"]) == len(ENDS) + 1
+    (in_folder / "forge.yaml").unlink()
+    monkeypatch.setenv("FORGE_RUNS", "elsewhere")
+    assert len(forge("ls")[1]["data"]["runs"]) == len(ENDS) + 1
+    asked = CliRunner().invoke(app, ["diagnose", "failed-001", "--json"])
+    assert "there is neither" not in asked.stdout
+    assert json.loads(asked.stdout)["data"]["run"].endswith("failed-001")

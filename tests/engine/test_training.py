@@ -13,7 +13,7 @@ import pytest
 
 from lora_forge.runs.safetensors_file import read_header
 
-from .conftest import FORGE, Train, engine_env, train_arguments
+from .conftest import FORGE, TINY, Train, engine_env, train_arguments
 
 pytestmark = pytest.mark.engine
 
@@ -81,18 +81,37 @@ def test_a_learning_rate_that_diverges_is_exit_6(train: Train) -> None:
     assert trained.code == 6, (trained.answer["error"], trained.stderr)
 
 
-def test_an_engine_failure_is_exit_1_and_names_its_own_words(train: Train, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
+def cut_picture(folder: Path) -> Path:
+    """A picture whose header is whole and whose pixels are not."""
     from PIL import Image
 
-    Image.new("RGB", (128, 128)).save(broken / "a.png")
-    data = (broken / "a.png").read_bytes()
-    (broken / "a.png").write_bytes(data[: len(data) // 2])  # the header is whole, the pixels are not
-    (broken / "a.txt").write_text("ohwx, cut off\n")
-    trained = train("sd15", dataset=broken)
+    folder.mkdir()
+    Image.new("RGB", (128, 128)).save(folder / "a.png")
+    data = (folder / "a.png").read_bytes()
+    (folder / "a.png").write_bytes(data[: len(data) // 2])
+    (folder / "a.txt").write_text("ohwx, cut off\n")
+    return folder
+
+
+def test_a_cut_picture_is_refused_before_the_engine_starts(train: Train, tmp_path: Path) -> None:
+    trained = train("sd15", dataset=cut_picture(tmp_path / "broken"))
+    assert trained.code == 3, trained.stderr
+    found = [one for one in trained.answer["findings"] if one["code"] == "image-truncated"]
+    assert found and "a.png" in found[0]["message"]
+    assert not trained.run_dir.exists()
+
+
+def test_an_engine_failure_is_exit_1_and_names_its_own_words(train: Train, tmp_path: Path) -> None:
+    """Here a person's own optimizer, which they trust, breaks at its first step."""
+    (tmp_path / "own_optimizer.py").write_text(
+        "import torch\nclass Own(torch.optim.SGD):\n"
+        "    def step(self, closure=None):\n        raise RuntimeError('the own optimizer is at its wits end')\n"
+    )
+    path = os.pathsep.join((str(TINY), str(tmp_path)))
+    settings = ("optimizer.name=own_optimizer.Own", "optimizer.args={}")
+    trained = train("sd15", *settings, flags=("--trust-code",), env={"PYTHONPATH": path})
     assert trained.code == 1, (trained.answer["error"], trained.stderr)
-    assert trained.answer["error"]["message"]
+    assert "at its wits end" in json.dumps(trained.answer)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -9,7 +9,7 @@ import pytest
 
 from lora_forge.findings import Finding
 from lora_forge.presets.keys import RUN_KEYS
-from lora_forge.project.request import Request, gather_request
+from lora_forge.project.request import Request, gather_request, without_requests
 from lora_forge.settings import Layer, Source, Value
 
 
@@ -186,3 +186,8 @@ def test_a_value_that_is_not_utf8_is_refused(cwd: Path) -> None:
     request, _, (finding,) = gather(cwd, {"dataset": "caf\udce9"})
     assert request.dataset is None
     assert finding.as_json()
+
+
+def test_what_the_environment_asks_of_a_run_is_left_out_and_places_stay() -> None:
+    env = {"FORGE_PRESET": "style", "FORGE_HOME": "/h", "FORGE_CACHE": "/c", "PATH": "/bin"}
+    assert without_requests(env) == {"FORGE_HOME": "/h", "FORGE_CACHE": "/c", "PATH": "/bin"}
