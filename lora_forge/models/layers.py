@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 
 from lora_forge.families.modules import LoraModule, Part, clip_modules, sd15_name, sdxl_name
-from lora_forge.models.header import Header, TensorFacts
+from lora_forge.models.header import Header
+from lora_forge.safetensors_header import TensorEntry
 
 _PREFIX = "model.diffusion_model."
 _WEIGHT = ".weight"
@@ -119,7 +120,7 @@ _SINGLE_LAYERS = {
 }
 
 
-def _joined_modules(weights: dict[str, TensorFacts]) -> tuple[LoraModule, ...]:
+def _joined_modules(weights: dict[str, TensorEntry]) -> tuple[LoraModule, ...]:
     modules = []
     counts = block_counts(f"{name}{_WEIGHT}" for name in weights)
     stacks = (
@@ -148,7 +149,7 @@ def _encoder_modules(header: Header, layer: re.Pattern[str], prefix: str, part: 
     )
 
 
-def _weights(header: Header) -> dict[str, TensorFacts]:
+def _weights(header: Header) -> dict[str, TensorEntry]:
     """Every matrix and convolution kernel, under its bare name; vectors (norms) have no LoRA."""
     return {
         name.removeprefix(_PREFIX).removesuffix(_WEIGHT): tensor
@@ -157,7 +158,7 @@ def _weights(header: Header) -> dict[str, TensorFacts]:
     }
 
 
-def _module(name: str, tensor: TensorFacts, part: Part) -> LoraModule:
+def _module(name: str, tensor: TensorEntry, part: Part) -> LoraModule:
     out, width, *kernel = tensor.shape
     return LoraModule(name, "conv" if kernel else "linear", width, out, kernel[0] if kernel else 1, part)
 

@@ -20,7 +20,7 @@ from lora_forge.runs.events import Event, Saved, StateSaved
 from lora_forge.runs.ledger import Ledger
 from lora_forge.runs.prune import prune_states
 from lora_forge.runs.record import CHECKPOINT, MODEL, STATE, as_json, fold
-from lora_forge.runs.safetensors_file import read_header
+from lora_forge.safetensors_header import read_header
 
 Check = Callable[[Path, Saved], Sequence[Finding]]
 """What speaks against a checkpoint at its step."""

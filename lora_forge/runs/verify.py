@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lora_forge.findings import Finding, error, info
 from lora_forge.runs.events import Saved
-from lora_forge.runs.safetensors_file import Header, NotSafetensors, TensorEntry, Truncated, read_header
+from lora_forge.safetensors_header import Header, NotSafetensors, TensorEntry, Truncated, read_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 ALPHA = ".alpha"
 CHUNK_ITEMS = 1 << 19  # a megabyte or two at a time: it stays in the processor's cache
-STARTED_SLACK_S = 2.0
 NAMED_AT_MOST = 3
 
 # dtype → numpy's unsigned view, and the bits, shifted left by one to lose the sign, from which on a number is
@@ -41,7 +40,6 @@ class ExpectedLora:
     ``tensors`` holds every key with its shape, alpha keys with ``()``; ``alpha``
     is one value, or one per module; ``tensor_bytes`` counts tensor data alone.
     ``up_suffixes`` end the names of tensors that start at zero.
-    ``written_after`` is the attempt's start in epoch seconds.
     """
 
     tensors: Mapping[str, tuple[int, ...]]
@@ -50,16 +48,14 @@ class ExpectedLora:
     dtype: str
     tensor_bytes: int
     steps: int
-    written_after: float
     up_suffixes: tuple[str, ...] = ("lora_up.weight",)
 
 
-def verify_lora(path: Path, expected: ExpectedLora, saved: Sequence[Saved] | None = None) -> list[Finding]:
+def verify_lora(path: Path, expected: ExpectedLora, saved: Sequence[Saved]) -> list[Finding]:
     """Compare a LoRA with its plan and list everything that speaks against it.
 
-    ``saved`` are the files that this attempt's guest put in place: with them a
-    stale file is recognised without asking any clock. Without them the start
-    time in the file's own metadata decides, then the file's time.
+    ``saved`` are the files that this attempt's guest put in place: by them a stale
+    file is recognised, without asking any clock.
     """
     try:
         header = read_header(path)
@@ -79,7 +75,7 @@ def verify_lora(path: Path, expected: ExpectedLora, saved: Sequence[Saved] | Non
     except OSError as problem:
         return [_refuse("lora-missing", path, f"cannot be read: {problem.strerror}")]
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        lambda: _check_age(path, header, expected, saved),
+        lambda: _check_age(path, saved),
         lambda: _check_keys(path, header, expected),
         lambda: _check_shapes(path, header, expected),
         lambda: _check_bytes(path, header, expected),
@@ -93,22 +89,10 @@ def _refuse(code: str, path: Path, what: str, hint: str = "") -> Finding:
     return error(code, f"{path.name} {what}", hint or "train again", where=str(path))
 
 
-def _check_age(path: Path, header: Header, expected: ExpectedLora, saved: Sequence[Saved] | None) -> Iterator[Finding]:
-    if saved is None:
-        stale = _started_at(path, header) < expected.written_after - STARTED_SLACK_S
-    else:
-        mine = [event for event in saved if Path(event.file).name == path.name]
-        stale = not mine or mine[-1].size_bytes != path.stat().st_size
-    if stale:
+def _check_age(path: Path, saved: Sequence[Saved]) -> Iterator[Finding]:
+    mine = [event for event in saved if Path(event.file).name == path.name]
+    if not mine or mine[-1].size_bytes != path.stat().st_size:
         yield _refuse("lora-stale", path, "was not written by this run", "move it away and train again")
-
-
-def _started_at(path: Path, header: Header) -> float:
-    """Tell when the training behind the file began, or else when the file was written."""
-    try:
-        return float(header.metadata["ss_training_started_at"])
-    except (KeyError, ValueError):
-        return path.stat().st_mtime
 
 
 def _check_keys(path: Path, header: Header, expected: ExpectedLora) -> Iterator[Finding]:

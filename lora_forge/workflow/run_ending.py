@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from lora_forge.runs.outcome import Outcome
 
 
-def conclude(task: Task, number: int, outcome: Outcome, began: float, undone: tuple[Finding, ...] = ()) -> RunResult:
+def conclude(task: Task, number: int, outcome: Outcome, undone: tuple[Finding, ...] = ()) -> RunResult:
     """Believe the LoRA, not the exit code: done means that the file is what the plan said."""
     from lora_forge.runs.cause import cause_of, refusal
     from lora_forge.runs.verify import verify_lora
 
     saved = task.run.attempt(number).output / task.final
     failure = cause_of(outcome, known(task))
-    noticed = () if failure else tuple(verify_lora(saved, expected_lora(task.planned, began), outcome.saved))
+    noticed = () if failure else tuple(verify_lora(saved, expected_lora(task.planned), outcome.saved))
     failure = failure or refusal(noticed)
     _record_end(task, number, outcome, failure)
     if failure:

@@ -209,7 +209,7 @@ def staged_subsets(gathered: Gathered) -> list[StagedSubset]:
     return subsets
 
 
-def expected_lora(planned: PlanResult, began: float) -> ExpectedLora:
+def expected_lora(planned: PlanResult) -> ExpectedLora:
     """What the finished file must hold, from the plan and the base model's modules."""
     from lora_forge.plan.network import SAVE_DTYPES, network_shape
     from lora_forge.plan.sizes import HEADER_NAMES, ZERO_AT_START, lora_tensors, stored_alphas
@@ -225,5 +225,4 @@ def expected_lora(planned: PlanResult, began: float) -> ExpectedLora:
         up_suffixes=ZERO_AT_START[plan.network.kind.value],
         tensor_bytes=plan.outputs.lora_bytes.value,
         steps=plan.schedule.steps.value,
-        written_after=began,
     )

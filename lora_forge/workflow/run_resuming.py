@@ -225,4 +225,4 @@ def _final_is_sound(task: Task, number: int, saved: Sequence[Event]) -> bool:
 
     path = task.run.attempt(number).output / task.final
     own = [event for event in saved if isinstance(event, Saved)]
-    return refusal(verify_lora(path, expected_lora(task.planned, 0.0), own)) is None
+    return refusal(verify_lora(path, expected_lora(task.planned), own)) is None

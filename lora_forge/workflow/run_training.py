@@ -94,18 +94,18 @@ def run_attempt(task: Task, state: State | None = None) -> RunResult:
     task.watcher.planned(planned, run)
     committer = Committer(run, number, ledger, checkpoint_check(task), task.final)
     try:
-        outcome, began = run_engine(task, attempt, committer.take, state)
+        outcome = run_engine(task, attempt, committer.take, state)
     finally:
         undone = committer.close()
     name_samples(run, attempt, planned.planned.plan.sampling.prompts.value)
-    return conclude(task, number, outcome, began, undone)
+    return conclude(task, number, outcome, undone)
 
 
 def checkpoint_check(task: Task) -> Check:
     """What a numbered checkpoint must be: as the finished file, at its own step."""
     from lora_forge.runs.verify import verify_lora
 
-    expected = expected_lora(task.planned, began=0.0)
+    expected = expected_lora(task.planned)
 
     def check(path: Path, saved: Saved) -> list[Finding]:
         found = verify_lora(path, replace(expected, steps=saved.step), [saved])
@@ -133,16 +133,11 @@ def _record_start(task: Task, number: int, state: State | None) -> None:
     )
 
 
-def run_engine(
-    task: Task, attempt: AttemptDir, commit: Callable[[Event], None], state: State | None
-) -> tuple[Outcome, float]:
-    """Start accelerate and the guest, watch them to their end; the outcome, and when it began (epoch seconds)."""
-    import time
-
+def run_engine(task: Task, attempt: AttemptDir, commit: Callable[[Event], None], state: State | None) -> Outcome:
+    """Start accelerate and the guest, watch them to their end."""
     from lora_forge.runs.signals import StopRequests, stop_on_signals
     from lora_forge.runs.supervise import supervise
 
-    began = time.time()
     rendered = rendered_of(task)
     env = {**task.call.env, **rendered.env, "FORGE_GUEST_STATES": str(task.run.states)}
     if state is not None:
@@ -153,7 +148,7 @@ def run_engine(
         task.watcher.event(event)
 
     with stop_on_signals(StopRequests()) as stop, task.watcher.live():
-        outcome = supervise(
+        return supervise(
             rendered.argv,
             env=env,
             cwd=task.planned.gathered.home.checkout,
@@ -163,4 +158,3 @@ def run_engine(
             stop=stop,
             grace_s=task.grace_s,
         )
-    return outcome, began

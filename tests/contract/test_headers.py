@@ -11,7 +11,7 @@ from engine_dump import dump
 
 from lora_forge.families import modules
 from lora_forge.models.facts import recognise
-from lora_forge.models.header import Header, TensorFacts
+from lora_forge.models.header import Header
 from lora_forge.models.layers import (
     clip_modules_from_header,
     flux_modules_from_header,
@@ -19,6 +19,7 @@ from lora_forge.models.layers import (
     t5_modules_from_header,
 )
 from lora_forge.plan.sizes import NetworkShape, lora_tensors
+from lora_forge.safetensors_header import TensorEntry
 
 FIXTURE = Path(__file__).parent / "fixtures" / "networks.json"
 answers = json.loads(FIXTURE.read_text(encoding="utf-8"))
@@ -30,7 +31,7 @@ SDXL_CLASSES = {"label_emb.0.0": (1280, 2816), "label_emb.0.2": (1280, 1280)}
 
 
 def header_of(shapes, prefix=""):
-    tensors = {f"{prefix}{name}": TensorFacts("BF16", tuple(shape), 0) for name, shape in shapes.items()}
+    tensors = {f"{prefix}{name}": TensorEntry("BF16", tuple(shape), 0, 0) for name, shape in shapes.items()}
     return Header(Path("model.safetensors"), 0, tensors, {})
 
 

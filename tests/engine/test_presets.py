@@ -10,7 +10,7 @@ import pytest
 
 from lora_forge.presets.loader import list_presets, load_preset_layers, shipped_folder
 from lora_forge.presets.merge import merge_layers
-from lora_forge.runs.safetensors_file import read_header
+from lora_forge.safetensors_header import read_header
 
 from .conftest import Train
 

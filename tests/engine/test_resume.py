@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from lora_forge.runs.events import Event, Resumed, StateSaved, read_events
-from lora_forge.runs.safetensors_file import read_header
+from lora_forge.safetensors_header import read_header
 
 from .conftest import FORGE, engine_env, train_arguments
 

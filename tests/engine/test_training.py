@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_forge.runs.safetensors_file import read_header
+from lora_forge.safetensors_header import read_header
 
 from .conftest import FORGE, TINY, Train, engine_env, train_arguments
 

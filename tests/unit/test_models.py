@@ -199,14 +199,14 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         (b"GGUF" + bytes(99), "GGUF"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (b"<!DOCTYPE html><html>", "web page"),
-        (b"", "not a safetensors file"),
-        (b"abc", "not a safetensors file"),
-        (bytes(99), "not a safetensors file"),
+        (b"", "cut off: 0 bytes"),
+        (b"abc", "cut off: 3 bytes"),
+        (bytes(99), "not a sound safetensors file: it would have a header of 0 bytes"),
         (b"\xff" * 99, "would have a header of"),
         (struct.pack("<Q", 500) + b"{}", "cut off"),
         (with_header(b"{nonsense}"), "not JSON"),
-        (with_header(b"\xff\xfe\xff\xfe"), "not JSON"),
-        (with_header(b"[" * 200_000), "not JSON"),
+        (with_header(b"\xff\xfe\xff\xfe"), "not a JSON object"),
+        (with_header(b'{"a":' + b"[" * 200_000), "not JSON"),
         (with_header([1, 2]), "not a JSON object"),
         (with_header({"__metadata__": {"a": 1}}), "metadata are not texts"),
         (with_header({"__metadata__": []}), "metadata are not texts"),
@@ -215,7 +215,10 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         (with_header({"a": {"dtype": "U8", "shape": [-1], "data_offsets": [0, 1]}}), "cannot be understood"),
         (with_header({"a": {"dtype": "U8", "shape": [True], "data_offsets": [0, 1]}}), "cannot be understood"),
         (with_header({"a": {"dtype": "U8", "shape": [2], "data_offsets": [0, 1]}}), "its shape needs 2"),
-        (with_header({"a": {"dtype": "U8", "shape": [2], "data_offsets": [1, 3]}}, bytes(3)), "starts at byte 1"),
+        (
+            with_header({"a": {"dtype": "U8", "shape": [2], "data_offsets": [1, 3]}}, bytes(3)),
+            r"starts at byte \d+, not at",
+        ),
         (with_header({"a": {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}}, bytes(3)), "belong to no tensor"),
     ],
 )
@@ -247,4 +250,5 @@ def test_a_file_cut_off_anywhere_is_noticed(tmp_path_factory, data):
 def test_metadata_and_shapes_are_read_without_the_data(tmp_path):
     header = read_header(save(tmp_path / "m.safetensors", {"a": (2, 3)}, "F32", {"format": "pt"}))
     assert header.metadata == {"format": "pt"}
-    assert header.tensors["a"] == ("F32", (2, 3), 24)
+    assert header.tensors["a"][:2] == ("F32", (2, 3))
+    assert header.tensors["a"].size_bytes == 24

@@ -15,10 +15,10 @@ import pytest
 from lora_forge.errors import Diverged, NoUsableLora
 from lora_forge.runs.cause import refusal
 from lora_forge.runs.events import Saved
-from lora_forge.runs.safetensors_file import NotSafetensors, Truncated, read_header
 from lora_forge.runs.verify import ExpectedLora, verify_lora
+from lora_forge.safetensors_header import NotSafetensors, Truncated, read_header
 
-RANK, ALPHA, STEPS, BEGAN = 4, 2.0, 20, 1_700_000_000.0
+RANK, ALPHA, STEPS = 4, 2.0, 20
 MODULES = ("lora_unet_a", "lora_unet_b")
 Tensors = dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]
 NUMPY = {"F32": "<f4", "F16": "<f2"}
@@ -39,8 +39,8 @@ def as_bytes(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]], dtype: s
     return values.astype(NUMPY[dtype]).tobytes()
 
 
-def save(path: Path, tensors: Tensors, *, dtype: str = "BF16", steps: int = STEPS, began: float = BEGAN + 1) -> Path:
-    metadata = {"ss_steps": str(steps), "ss_training_started_at": str(began)}
+def save(path: Path, tensors: Tensors, *, dtype: str = "BF16", steps: int = STEPS) -> Path:
+    metadata = {"ss_steps": str(steps)}
     header: dict[str, object] = {"__metadata__": metadata}
     data = b""
     for name, values in tensors.items():
@@ -63,19 +63,23 @@ def expected(dtype: str = "BF16", **changes: object) -> ExpectedLora:
         dtype=dtype,
         tensor_bytes=width * len(MODULES) * (RANK * 6 + 8 * RANK + 1),
         steps=STEPS,
-        written_after=BEGAN,
     )
     return replace(whole, **changes)  # type: ignore[arg-type]
 
 
+def told(path: Path) -> list[Saved]:
+    """What the guest says of a file that it has just put in place."""
+    return [Saved(0.0, 0.0, file=str(path), step=STEPS, size_bytes=path.stat().st_size)] if path.exists() else []
+
+
 def codes(path: Path, plan: ExpectedLora, saved: list[Saved] | None = None) -> set[str]:
-    return {finding.code for finding in verify_lora(path, plan, saved)}
+    return {finding.code for finding in verify_lora(path, plan, told(path) if saved is None else saved)}
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
 def test_a_lora_as_planned_passes(tmp_path: Path, dtype: str) -> None:
     path = save(tmp_path / "it.safetensors", a_network(), dtype=dtype)
-    assert verify_lora(path, expected(dtype)) == []
+    assert verify_lora(path, expected(dtype), told(path)) == []
     assert refusal([]) is None
 
 
@@ -131,10 +135,6 @@ def plant_missing(path: Path) -> None:
     assert not path.exists()
 
 
-def plant_stale(path: Path) -> None:
-    save(path, a_network(), began=BEGAN - 3600)
-
-
 def plant_steps(path: Path) -> None:
     save(path, a_network(), steps=19)
 
@@ -158,7 +158,6 @@ PLANTED: tuple[tuple[str, Callable[[Path], None], type[Exception]], ...] = (
     ("lora-alpha", plant_alpha, NoUsableLora),
     ("lora-keys", plant_keys, NoUsableLora),
     ("lora-missing", plant_missing, NoUsableLora),
-    ("lora-stale", plant_stale, NoUsableLora),
     ("lora-steps", plant_steps, NoUsableLora),
     ("lora-not-safetensors", plant_pickle, NoUsableLora),
     ("lora-not-safetensors", plant_web_page, NoUsableLora),
@@ -171,7 +170,7 @@ def test_each_bad_outcome_is_refused_by_its_own_code(
 ) -> None:
     path = tmp_path / "it.safetensors"
     plant(path)
-    findings = verify_lora(path, expected())
+    findings = verify_lora(path, expected(), told(path))
     alone = {finding.code for finding in findings} - {"lora-bytes"}  # another rank is another size too
     assert alone == {code}
     assert isinstance(refusal(findings), error)
@@ -193,14 +192,15 @@ def test_a_shape_that_differs_beyond_the_rank_is_another_base_model(tmp_path: Pa
     assert codes(save(tmp_path / "it.safetensors", tensors), expected()) == {"lora-shape", "lora-bytes"}
 
 
-def test_what_the_guest_saved_outweighs_every_clock(tmp_path: Path) -> None:
-    path = save(tmp_path / "it.safetensors", a_network(), began=BEGAN - 3600)
+def test_a_file_of_an_earlier_run_is_stale_whatever_its_times(tmp_path: Path) -> None:
+    path = save(tmp_path / "it.safetensors", a_network())
     os.utime(path, (0, 0))
-    told = Saved(0.0, 0.0, file=str(path), step=STEPS, size_bytes=path.stat().st_size)
-    assert codes(path, expected(), [told]) == set()
-    assert codes(path, expected(), []) == {"lora-stale"}
-    assert codes(path, expected(), [replace(told, size_bytes=told.size_bytes + 1)]) == {"lora-stale"}
-    assert codes(path, expected(), [replace(told, file="other.safetensors")]) == {"lora-stale"}
+    (own,) = told(path)
+    assert codes(path, expected(), [own]) == set()
+    for saved in ([], [replace(own, size_bytes=own.size_bytes + 1)], [replace(own, file="other.safetensors")]):
+        findings = verify_lora(path, expected(), saved)
+        assert {finding.code for finding in findings} == {"lora-stale"}
+        assert isinstance(refusal(findings), NoUsableLora)
 
 
 def test_alpha_may_differ_from_module_to_module(tmp_path: Path) -> None:
@@ -218,7 +218,8 @@ def test_alpha_is_compared_after_rounding_to_what_the_file_can_hold(tmp_path: Pa
 def test_one_module_that_moved_is_training_and_the_others_are_named(tmp_path: Path) -> None:
     tensors = a_network()
     tensors["lora_unet_b.lora_up.weight"][:] = 0
-    findings = verify_lora(save(tmp_path / "it.safetensors", tensors), expected())
+    path = save(tmp_path / "it.safetensors", tensors)
+    findings = verify_lora(path, expected(), told(path))
     assert [(finding.code, finding.severity.value) for finding in findings] == [("lora-unmoved-modules", "info")]
     assert refusal(findings) is None
 

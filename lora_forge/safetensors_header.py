@@ -1,4 +1,8 @@
-"""A reader of safetensors that believes nothing: bounded header, offsets checked, no pickle, no torch."""
+"""A reader of safetensors headers that believes nothing: bounded, offsets checked, no pickle, no torch.
+
+The format: eight bytes of header length (little endian), the header as JSON, then
+the tensor data without a gap. Base models and finished LoRAs are read by it alike.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +12,16 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
-ITEM_BYTES = {
-    "BOOL": 1,
-    "U8": 1,
-    "I8": 1,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-    "I16": 2,
-    "U16": 2,
-    "F16": 2,
-    "BF16": 2,
-    "I32": 4,
-    "U32": 4,
-    "F32": 4,
-    "I64": 8,
-    "U64": 8,
-    "F64": 8,
+ITEM_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 8),
+    "F4": 4,
 }
 
 
@@ -38,14 +33,17 @@ class Truncated(NotSafetensors):
     """The file ends before its header says it does."""
 
 
-@dataclass(frozen=True)
-class TensorEntry:
-    """``begin`` and ``end`` count from the start of the file."""
+class TensorEntry(NamedTuple):
+    """``dtype`` as safetensors spells it (F32, BF16, F8_E4M3, …); ``begin`` and ``end`` count from the file's start."""
 
     dtype: str
     shape: tuple[int, ...]
     begin: int
     end: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.end - self.begin
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class Header:
     tensors: Mapping[str, TensorEntry]
     metadata: Mapping[str, str]
     tensor_bytes: int
+    size_bytes: int
 
 
 def read_header(path: Path) -> Header:
@@ -63,52 +62,52 @@ def read_header(path: Path) -> Header:
         NotSafetensors: anything else is wrong with it.
         OSError: the file cannot be read.
     """
-    size = path.stat().st_size
     with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
         length = _header_length(file.read(LENGTH_BYTES), size)
         text = file.read(length)
     if not text.startswith(b"{"):
-        raise NotSafetensors("its header is no JSON object")
+        raise NotSafetensors("its header is not a JSON object")
     if len(text) < length:
-        raise Truncated(f"it ends inside its header, after {size} bytes")
+        raise Truncated(f"{size:,} of {LENGTH_BYTES + length:,} bytes are there")
     return _checked(_parsed(text), start=LENGTH_BYTES + length, size=size)
 
 
 def _header_length(first: bytes, size: int) -> int:
     if len(first) < LENGTH_BYTES:
-        raise Truncated(f"it holds {size} bytes")
+        raise Truncated(f"{size} bytes are there")
     length: int = struct.unpack("<Q", first)[0]
     if not 2 <= length <= MAX_HEADER_BYTES:
-        raise NotSafetensors(f"its header would be {length} bytes long")
+        raise NotSafetensors(f"it would have a header of {length:,} bytes")
     return length
 
 
 def _parsed(text: bytes) -> dict[str, object]:
+    """Parse what begins with a brace, and so comes out as an object."""
     try:
-        held = json.loads(text)
+        held: dict[str, object] = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise NotSafetensors("its header is no JSON") from error
-    if not isinstance(held, dict):
-        raise NotSafetensors("its header is no JSON object")
+        raise NotSafetensors("its header is not JSON") from error
     return held
 
 
 def _checked(held: dict[str, object], *, start: int, size: int) -> Header:
-    metadata = held.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict):
-        raise NotSafetensors("its metadata is no JSON object")
+    """Check that the tensors fill the data exactly: no gap, no overlap, nothing missing at the end."""
+    metadata = held.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise NotSafetensors("its metadata are not texts")
     tensors = {name: _entry(name, told, start) for name, told in held.items()}
     end = start
     for name, entry in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if entry.begin != end:
-            raise NotSafetensors(f"{name} leaves a gap or overlaps another tensor")
+            raise NotSafetensors(f"tensor {name} starts at byte {entry.begin:,}, not at {end:,}")
         end = entry.end
     if end > size:
-        raise Truncated(f"it ends after {size} bytes of {end}")
+        raise Truncated(f"{size:,} of {end:,} bytes are there")
     if end < size:
-        raise NotSafetensors(f"{size - end} bytes follow its last tensor")
-    text = {str(key): str(value) for key, value in metadata.items()}
-    return Header(tensors, text, tensor_bytes=end - start)
+        raise NotSafetensors(f"{size - end:,} bytes at its end belong to no tensor")
+    return Header(tensors, metadata, end - start, size)
 
 
 def _entry(name: str, told: object, start: int) -> TensorEntry:
@@ -116,11 +115,11 @@ def _entry(name: str, told: object, start: int) -> TensorEntry:
         dtype, sides, (begin, end) = told["dtype"], told["shape"], told["data_offsets"]  # type: ignore[index]
         shape = tuple(_count(side) for side in sides)
         entry = TensorEntry(str(dtype), shape, start + _count(begin), start + _count(end))
-        wanted = math.prod(shape) * ITEM_BYTES[entry.dtype]
+        wanted = -(-math.prod(shape) * ITEM_BITS[entry.dtype] // 8)
     except (KeyError, TypeError, ValueError) as error:
-        raise NotSafetensors(f"its entry for {name} makes no sense") from error
-    if entry.end - entry.begin != wanted:
-        raise NotSafetensors(f"its entry for {name} does not add up")
+        raise NotSafetensors(f"the entry of tensor {name} cannot be understood") from error
+    if entry.size_bytes != wanted:
+        raise NotSafetensors(f"tensor {name} takes {entry.size_bytes:,} bytes where its shape needs {wanted:,}")
     return entry
 
 
