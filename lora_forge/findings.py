@@ -19,7 +19,7 @@ class Finding:
     """What was noticed, why it matters, and one thing to try.
 
     ``code`` is stable, kebab-case and made for scripts; ``where`` is a file with
-    line (``style.yaml:12``), a path, or a dotted preset key.
+    line and column (``style.yaml:12:3``), a path, or a dotted preset key.
     """
 
     code: str

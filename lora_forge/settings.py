@@ -38,12 +38,18 @@ class Source(str, Enum):
 
 @dataclass(frozen=True)
 class Written:
-    """One value as somebody wrote it: ``where`` is ``file:line`` or a flag, ``why`` its comment."""
+    """One value as somebody wrote it: ``where`` is ``file:line:column`` or a flag, ``why`` its comment."""
 
     value: Value
     source: Source
     where: str = ""
     why: str = ""
+    parts: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Where each part of a list or table stands, by its index or key; empty where it is all one place."""
+
+    def place(self, part: str) -> str:
+        """Where one part of the value stands, as near as is known."""
+        return self.parts.get(part, self.where)
 
 
 @dataclass(frozen=True)

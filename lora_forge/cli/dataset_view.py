@@ -21,7 +21,7 @@ SHOWN_OF_A_KIND = 8
 _ORDER = ("error", "warning", "info")
 _MARKS = {"error": "[bold red]error[/]", "warning": "[yellow]warning[/]", "info": "[cyan]note[/]"}
 _COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
-_LINE = re.compile(r"(.*):(\d+)", re.DOTALL)
+_LINE = re.compile(r"(.*?):(\d+)(?::(\d+))?", re.DOTALL)
 
 
 def print_check(result: CheckResult, out: Console) -> None:
@@ -80,21 +80,25 @@ def annotation(finding: Finding, cwd: Path) -> str:
     >>> annotation(error("x", "two\n::error::lines", where="a,b.png"), Path("/nowhere"))
     '::error file=a%2Cb.png,title=x::two%0A::error::lines'
     """
-    file, line = _place(finding.where)
+    file, line, column = _place(finding.where)
     file = _relative(file, cwd)
     place = [f"file={_property(file)}"] if file else []
     place += [f"line={line}"] if line else []
+    place += [f"col={column}"] if column else []
     text = f"{finding.message} Try: {finding.hint}" if finding.hint else finding.message
     properties = ",".join([*place, f"title={_property(finding.code)}"])
     return f"::{_COMMANDS[finding.severity.value]} {properties}::{_data(text)}"
 
 
-def _place(where: str) -> tuple[str, str]:
-    """A file may be called ``a:1``; what lies on the disk decides."""
+def _place(where: str) -> tuple[str, str, str]:
+    """File, line and column; a file may be called ``a:1``, and what lies on the disk decides."""
     match = _LINE.fullmatch(where)
     if match is None or os.path.lexists(where):
-        return where, ""
-    return match.group(1), match.group(2)
+        return where, "", ""
+    file, line, column = match.groups()
+    if column and os.path.lexists(f"{file}:{line}"):
+        return f"{file}:{line}", column, ""
+    return file, line, column or ""
 
 
 def _data(text: str) -> str:

@@ -51,10 +51,9 @@ def show_(preset: NameOrPath, as_json: AsJson = False) -> None:
 
 
 def _described(preset: str) -> Facts:
-    from lora_forge.policies import sized_keys
-    from lora_forge.presets.inspect import describe_preset
+    from lora_forge.workflow.preset_names import describe
 
-    return Facts(*describe_preset(preset, Path.cwd(), sized_keys))
+    return Facts(*describe(preset, Path.cwd()))
 
 
 def _said(leaf: dict[str, object]) -> str:
@@ -91,7 +90,7 @@ def cp(
 
 @app.command()
 def validate(preset: NameOrPath, as_json: AsJson = False) -> None:
-    """Check a preset: every mistake with file, line and what was expected."""
+    """Check a preset: every mistake with file, line, column and what was expected."""
 
     def use_case() -> Facts:
         described = _described(preset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from lora_forge.datasets.size_checks import MOST_CROPPED
 from lora_forge.findings import Finding, Severity
 
 Size = tuple[int, int]
+_LINE = re.compile(r":\d+(?::\d+)?\Z")
 
 CROP_SHOWN = 0.005
 """Less than half a per cent of a picture's area is the rounding of bucket sides, not a loss."""
@@ -212,13 +214,12 @@ def counted(count: int, noun: str) -> str:
 
 
 def place_of(where: str) -> str:
-    """The file of a ``file:line``.
+    """The file of a ``file:line`` or ``file:line:column``.
 
-    >>> place_of("a/b.txt:12"), place_of("a/b:c.txt"), place_of("")
-    ('a/b.txt', 'a/b:c.txt', '')
+    >>> place_of("a/b.txt:12"), place_of("forge.yaml:3:7"), place_of("a/b:c.txt"), place_of("")
+    ('a/b.txt', 'forge.yaml', 'a/b:c.txt', '')
     """
-    file, colon, line = where.rpartition(":")
-    return file if colon and line.isdigit() else where
+    return _LINE.sub("", where)
 
 
 def choose_cards(severities: Sequence[Severity | None], most: int) -> list[int]:

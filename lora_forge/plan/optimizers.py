@@ -54,6 +54,8 @@ FROM_TORCH: Mapping[str, frozenset[str]] = {
 NOT_INSTALLED = "dadapt"
 """D-Adaptation: the engine knows these names, its locked environment lacks the package."""
 
+NAMES: tuple[str, ...] = (*BUILT_IN, *FROM_TORCH)
+
 _BY_LOWER = {name.lower(): arguments for name, arguments in BUILT_IN.items()}
 
 
@@ -64,6 +66,15 @@ def arguments_of(name: str) -> frozenset[str] | None:
     (True, None, None)
     """
     return _BY_LOWER.get(name.lower()) or FROM_TORCH.get(name)
+
+
+def is_known(name: str) -> bool:
+    """Whether the engine can make something of it; a dotted name is a person's own class.
+
+    >>> is_known("adamw8BIT"), is_known("pkg.Own"), is_known("DAdaptAdam"), is_known("AdamW8bitt")
+    (True, True, True, False)
+    """
+    return arguments_of(name) is not None or "." in name or name.lower().startswith(NOT_INSTALLED)
 
 
 def is_schedule_free(name: str) -> bool:

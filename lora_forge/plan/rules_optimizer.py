@@ -7,14 +7,15 @@ import math
 from lora_forge.findings import Severity
 from lora_forge.plan.model import Plan
 from lora_forge.plan.optimizers import (
-    BUILT_IN,
-    FROM_TORCH,
+    NAMES,
     NOT_INSTALLED,
     arguments_of,
+    is_known,
     is_schedule_free,
     wants_rate_near_one,
 )
 from lora_forge.plan.rules import Context, Rule
+from lora_forge.presets.keys import meant
 
 HIGHEST_RATE = 1e-2
 LOWEST_RATE = 1e-7
@@ -28,9 +29,7 @@ def _name(plan: Plan) -> str:
 
 def optimizer_known(plan: Plan, _context: Context) -> str | None:
     name = _name(plan)
-    if arguments_of(name) is not None or "." in name or name.lower().startswith(NOT_INSTALLED):
-        return None
-    return f"the engine has no optimizer {name!r}"
+    return None if is_known(name) else f"the engine has no optimizer {name!r}{meant(name, NAMES)}"
 
 
 def optimizer_package(plan: Plan, _context: Context) -> str | None:
@@ -96,12 +95,12 @@ def rate_extreme(plan: Plan, _context: Context) -> str | None:
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
 NAME, ARGS, RATE = "optimizer.name", "optimizer.args", "optimizer.learning_rate"
 GO = "tu:4857 get_optimizer"
-NAMES = "one of " + ", ".join((*BUILT_IN, *FROM_TORCH))
+ONE_OF = "one of " + ", ".join(NAMES)
 FIXED = "--set 'optimizer.args={relative_step: false, scale_parameter: false, warmup_init: false}'"
 FREE = "--set optimizer.scheduler=constant --set schedule.warmup_steps=0"
 
 OPTIMIZER_RULES: tuple[Rule, ...] = (
-    Rule("optimizer-unknown", ERROR, NAME, GO, "refuses", optimizer_known, NAMES),
+    Rule("optimizer-unknown", ERROR, NAME, GO, "refuses", optimizer_known, ONE_OF),
     Rule("optimizer-package", ERROR, NAME, GO, "refuses", optimizer_package, "Prodigy, which is installed"),
     Rule("optimizer-argument", ERROR, ARGS, GO, "refuses", optimizer_arguments, "look the name up, or leave it out"),
     Rule("optimizer-equals", ERROR, ARGS, "tu:4900", "refuses", optimizer_equals, "a plain name and value"),

@@ -6,6 +6,7 @@ from lora_forge.findings import Severity
 from lora_forge.plan.model import Plan
 from lora_forge.plan.optimizers import is_schedule_free
 from lora_forge.plan.rules import Context, Rule
+from lora_forge.presets.keys import meant
 
 USABLE_SCHEDULERS = (
     "linear",
@@ -25,7 +26,9 @@ MUCH_WARMUP = 0.5
 
 def scheduler_known(plan: Plan, _context: Context) -> str | None:
     name = plan.optimizer.scheduler.value
-    return None if name in USABLE_SCHEDULERS else f"scheduler {name!r} does not run at the engine's pin"
+    if name in USABLE_SCHEDULERS:
+        return None
+    return f"scheduler {name!r} does not run at the engine's pin{meant(name, USABLE_SCHEDULERS)}"
 
 
 def scheduler_ratio_missing(plan: Plan, _context: Context) -> str | None:

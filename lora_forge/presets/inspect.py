@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from lora_forge.errors import PresetError
-from lora_forge.findings import Finding, Severity
+from lora_forge.findings import Finding
 from lora_forge.presets.loader import load_preset_layers, preset_folders
-from lora_forge.presets.merge import merge_layers
+from lora_forge.presets.merge import merge_layers, without_missing
 from lora_forge.settings import Origin, Value
 
 SizedKeys = Callable[[str], Collection[str]]
@@ -17,8 +16,8 @@ SizedKeys = Callable[[str], Collection[str]]
 
 def describe_preset(
     name_or_path: str, cwd: Path, sized_keys: SizedKeys
-) -> tuple[dict[str, dict[str, Value]], tuple[Finding, ...], int]:
-    """The written keys, everything wrong with them, and the exit code that comes to.
+) -> tuple[dict[str, dict[str, Value]], Mapping[str, Origin], tuple[Finding, ...]]:
+    """The written keys as plain data and with their origins, and everything wrong with them.
 
     A value that lies below the layer of the policy that sizes it has no effect;
     it is told as ``overruled_by`` (docs/adr/0002-policy-layer.md).
@@ -28,11 +27,9 @@ def describe_preset(
     """
     layers, problems = load_preset_layers(name_or_path, folders=preset_folders(cwd), cwd=cwd)
     _, origins, mistakes = merge_layers(layers)
-    findings = (*problems, *mistakes)
     overruled = _overruled(origins, sized_keys)
     content = {key: _described(key, origin, overruled) for key, origin in sorted(origins.items())}
-    broken = any(finding.severity is Severity.ERROR for finding in findings)
-    return content, findings, PresetError.exit_code if broken else 0
+    return content, origins, (*problems, *without_missing(problems, mistakes))
 
 
 def _described(key: str, origin: Origin, overruled: Mapping[str, str]) -> dict[str, Value]:

@@ -87,6 +87,16 @@ def did_you_mean(word: str, known: Collection[str], otherwise: str) -> str:
     return f"Did you mean {key}?" if key else otherwise
 
 
+def meant(word: str, known: Collection[str]) -> str:
+    """The end of a message that names the nearest key; empty where none is near.
+
+    >>> meant("cosin", ["linear", "cosine"]), meant("zzz", ["linear"])
+    ('; did you mean cosine?', '')
+    """
+    key = nearest(word, known)
+    return f"; did you mean {key}?" if key else ""
+
+
 def shown(value: object) -> str:
     """A value as YAML would write it, cut to what fits a line.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,11 @@ def merge_layers(layers: Sequence[Layer]) -> tuple[Preset | None, dict[str, Orig
         return Preset.model_validate(values), origins, findings
     except ValidationError as wrong:
         return None, origins, findings + _describe(wrong.errors(include_url=False), origins, layers)
+
+
+def without_missing(problems: Sequence[Finding], mistakes: Sequence[Finding]) -> list[Finding]:
+    """The mistakes; what a file with ``problems`` of its own seems to lack is no second one."""
+    return [each for each in mistakes if not problems or each.code != "preset-missing-key"]
 
 
 def _unknown_keys(layer: Layer) -> list[Finding]:
@@ -110,7 +116,8 @@ def _mistake(
         return error("preset-missing-key", f"{key} is missing.", f"Add {key}: to the preset.", where)
     value = group[0]["input"]
     message = f"{cut(place)} is {shown(value)}; expected {_expected(group)}."
-    return error("preset-value", message, _hint(value, group, key), origins[key].written.where)
+    where = origins[key].written.place(place.removeprefix(f"{key}."))
+    return error("preset-value", message, _hint(value, group, key), where)
 
 
 def _expected(group: Sequence[ErrorDetails]) -> str:
@@ -135,4 +142,7 @@ def _hint(value: object, group: Sequence[ErrorDetails], key: str) -> str:
         return "Write a plain number, without quotes, underscores or units."
     if "list_type" in kinds and isinstance(value, str):
         return f"Write [{value}]."
+    if kinds == {"literal_error"} and isinstance(value, str):
+        words = re.findall("'([^']*)'", group[0].get("ctx", {}).get("expected", ""))
+        return did_you_mean(value, words, f"Write one of {', '.join(words)}.")
     return f"Correct {key}, or write null to leave it to the default."

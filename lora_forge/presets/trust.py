@@ -13,45 +13,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from lora_forge.findings import Finding, error
-from lora_forge.presets.keys import cut, did_you_mean, shown
+from lora_forge.presets.keys import cut, shown
 from lora_forge.settings import Origin, Value
 
 if TYPE_CHECKING:
     from lora_forge.presets.model import Preset
 
 TRUST_FLAG = "--trust-code"
-BUILT_IN_OPTIMIZERS = frozenset(
-    [
-        "adafactor",
-        "adamw",
-        "adamw8bit",
-        "adamwschedulefree",
-        "dadaptadagrad",
-        "dadaptadam",
-        "dadaptadampreprint",
-        "dadaptadan",
-        "dadaptadanip",
-        "dadaptation",
-        "dadaptlion",
-        "dadaptsgd",
-        "lion",
-        "lion8bit",
-        "pagedadamw",
-        "pagedadamw32bit",
-        "pagedadamw8bit",
-        "pagedlion8bit",
-        "prodigy",
-        "radamschedulefree",
-        "sgdnesterov",
-        "sgdnesterov8bit",
-        "sgdschedulefree",
-    ]
-)
-"""What ``get_optimizer`` compares in lower case."""
-TORCH_OPTIMIZERS = frozenset(
-    ["ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
-)
-"""Classes of torch.optim that train a LoRA; the engine takes them by their exact spelling."""
 CODE_OPTIONS = frozenset({"dataset_class", "lr_scheduler_type", "network_module", "optimizer_type"})
 """Engine options whose value names a module that the engine imports."""
 WEIGHT_OPTIONS = frozenset({"base_weights", "network_weights"})
@@ -180,15 +148,8 @@ def _code(preset: Preset, origins: Mapping[str, Origin]) -> Iterator[Finding]:
 
 def _optimizer(name: str, place: str) -> Iterator[Finding]:
     """A name without a dot cannot import anything: the engine looks it up in torch.optim."""
-    if name.lower() in BUILT_IN_OPTIMIZERS or name in TORCH_OPTIMIZERS:
-        return
     if "." in name:
         yield _untrusted("optimizer.name", name, "makes the engine import a Python module", place)
-        return
-    names = sorted(BUILT_IN_OPTIMIZERS | TORCH_OPTIMIZERS)
-    hint = did_you_mean(name, names, f"Adafactor, AdamW8bit and Prodigy are known; {TRUST_FLAG} passes it on as it is.")
-    message = f"optimizer.name is {shown(name)}, which neither the engine nor torch.optim has."
-    yield error("optimizer-unknown", message, hint, place)
 
 
 def _untrusted(key: str, value: Value, what: str, place: str) -> Finding:

@@ -32,6 +32,8 @@ _AFTER_KEY = re.compile(r"[\"']?[ \t]*:[^#\n]*[ \t]#[ \t]*([^\n]*)")
 _ALONE = re.compile(r"[ \t]*#[ \t]*([^\n]*)\Z")
 _EDITOR_LINE = "yaml-language-server:"
 _MOST_LINES = 4
+_HARMLESS = frozenset({"yaml-duplicate-key", "yaml-nesting"})
+"""Mistakes that leave every key of the file in place."""
 
 
 class _Leaf(NamedTuple):
@@ -55,7 +57,7 @@ def read_settings(
     >>> settings, _ = read_settings("network: {rank: 16}  # small", source=Source.PRESET, label="a.yaml",
     ...                             leaves={"network.rank"})
     >>> settings["network.rank"].value, settings["network.rank"].where, settings["network.rank"].why
-    (16, 'a.yaml:1', 'small')
+    (16, 'a.yaml:1:11', 'small')
     """
     document = Document(text, label)
     root = compose(document)
@@ -92,6 +94,12 @@ def read_value(text: str, *, label: str) -> tuple[Value, list[Finding]]:
     root = compose(document)
     value = None if root is None else _convert(document, root)
     return value, document.findings
+
+
+def hides_keys(problem: Finding) -> bool:
+    """Whether keys that were written may be lost with this mistake, so that a missing one is no second mistake."""
+    lost = problem.code.startswith("yaml-") and problem.code not in _HARMLESS
+    return lost or problem.code == "file-unreadable"
 
 
 def sections_of(leaves: Iterable[str]) -> set[str]:
@@ -140,9 +148,17 @@ def _write_all(
         is_listed = leaf.key in listed and isinstance(node, ListNode)
         value = _with_tables(document, node) if is_listed else _convert(document, node)
         why = _comment(document, leaf.entry) or leaf.why
-        settings[leaf.key] = Written(value, source, f"{document.label}:{document.line(offset)}", why)
+        settings[leaf.key] = Written(value, source, document.place(offset), why, _places(document, node))
         first[leaf.key] = offset
     return settings
+
+
+def _places(document: Document, node: Node) -> dict[str, str]:
+    """Where each part of a list or table stands, by its index or key."""
+    if isinstance(node, TableNode):
+        return {entry.key: document.place(entry.span.start) for entry in node.entries}
+    items = node.items if isinstance(node, ListNode) else ()
+    return {str(index): document.place(item.span.start) for index, item in enumerate(items)}
 
 
 def _leaves(document: Document, table: TableNode, prefix: str, why: str, leaves: frozenset[str]) -> Iterator[_Leaf]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from lora_forge.errors import PresetError
 from lora_forge.findings import Finding, error, warning
 from lora_forge.presets.keys import RUN_KEYS, cut, did_you_mean, nearest, preset_leaves, printable, shown
 from lora_forge.presets.loader import is_path, parse_set, shown_path
-from lora_forge.presets.yaml_reader import read_settings_file
+from lora_forge.presets.yaml_reader import hides_keys, read_settings_file
 from lora_forge.project.datasets import AskedFolder, read_folders
 from lora_forge.settings import Layer, Scalar, Source, Value, Written
 
@@ -58,6 +58,8 @@ class Request:
     vram: Written | None = None
     folders: tuple[AskedFolder, ...] = ()
     """Every folder to train on; ``dataset`` is the first of them."""
+    unsound: frozenset[str] = field(default=frozenset(), compare=False)
+    """Keys that are wrong where they are named, or may be named in a file that cannot be read: not to be missed."""
 
     def dataset_words(self) -> Value:
         """The dataset in words that ``--dataset`` takes."""
@@ -103,7 +105,8 @@ def gather_request(
     places = [_from_flags(flags, cwd), _from_environment(env, cwd), project, user]
     folders = _folders(places, findings)
     said = {key: _first(key, places, findings) for key in RUN_KEYS if key != "dataset"}
-    request = Request(**said, dataset=_first_folder(folders), folders=folders)
+    said["dataset"] = _first_folder(folders)
+    request = Request(**said, folders=folders, unsound=_unsound(said, places, [*user_findings, *project_findings]))
     return _with_dataset(request, cwd), [*user_layers, *project_layers, *set_layers], findings
 
 
@@ -268,6 +271,16 @@ def _text_problem(value: Value) -> str:
     if printable(value) != value:
         return "text in UTF-8"
     return ""
+
+
+def _unsound(
+    said: Mapping[str, Written | None], places: Iterable[_Spoken], problems: Iterable[Finding]
+) -> frozenset[str]:
+    missing = {key for key, written in said.items() if written is None}
+    if any(hides_keys(problem) for problem in problems):
+        return frozenset(missing)
+    named = {key for place in places for key, written in place.values.items() if written.value is not None}
+    return frozenset(missing & named)
 
 
 def _absolute(text: str, base: Path) -> str:

@@ -70,6 +70,7 @@ def gather(call: Invocation) -> Gathered:
     from lora_forge.machine import probe_machine
     from lora_forge.project.request import gather_request, runs_folder
     from lora_forge.workflow.gather_dataset import hold_out_asked, import_dataset_file, read_dataset
+    from lora_forge.workflow.preset_names import check_engine_names
 
     request, layers, findings = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
     request, layers = import_dataset_file(request, layers, call, findings)
@@ -82,6 +83,7 @@ def gather(call: Invocation) -> Gathered:
         findings += _untrusted(preset, origins, call)
     paths, models = _read_models(request, family, call, findings)
     if preset is None or family is None or dataset is None:
+        findings += check_engine_names(origins, family)  # which else the rules of a plan judge
         problems = [finding for finding in findings if finding.severity is Severity.ERROR]
         raise InvalidInput(
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} to mend before there can be a plan",
@@ -146,9 +148,12 @@ def _read_preset(
 ) -> tuple[Preset | None, Mapping[str, Origin]]:
     from lora_forge.errors import PresetError
     from lora_forge.presets.loader import load_preset_layers, preset_folders
-    from lora_forge.presets.merge import merge_layers
+    from lora_forge.presets.merge import merge_layers, without_missing
+    from lora_forge.workflow.preset_names import check_families, check_policy
 
     name = request.text("preset")
+    if name is None and "preset" in request.unsound:
+        return None, {}
     if name is None:
         hint = "--preset identity, or `preset: identity` in forge.yaml; `forge preset ls` lists them"
         findings.append(error("preset-missing", "no preset was named", hint, "preset"))
@@ -166,12 +171,9 @@ def _read_preset(
         )
         return None, {}
     preset, origins, mistakes = merge_layers([*layers, *overrides])
-    if problems:  # what an unreadable file lacks is no second mistake
-        mistakes = [mistake for mistake in mistakes if mistake.code != "preset-missing-key"]
-    findings += [*problems, *mistakes]
-    if preset is not None:
-        preset = _with_known_policy(preset, origins, findings)
-    return preset, origins
+    unknown_policy = list(check_policy(origins))
+    findings += [*problems, *without_missing(problems, mistakes), *check_families(origins), *unknown_policy]
+    return None if unknown_policy else preset, origins
 
 
 def _read_prompts(call: Invocation, findings: list[Finding]) -> list[Layer]:
@@ -188,34 +190,21 @@ def _read_prompts(call: Invocation, findings: list[Finding]) -> list[Layer]:
     return [Layer(Source.CLI, "--prompts", {"sampling.prompts": Written(lines, Source.CLI, str(call.prompts))})]
 
 
-def _with_known_policy(preset: Preset, origins: Mapping[str, Origin], findings: list[Finding]) -> Preset | None:
-    from lora_forge.policies import policy_names
-    from lora_forge.presets.keys import did_you_mean
-
-    names = policy_names()
-    if preset.policy in names:
-        return preset
-    where = origins["policy"].written.where if "policy" in origins else ""
-    hint = did_you_mean(preset.policy, names, "Policies are: " + ", ".join(names) + ".")
-    findings.append(error("policy-unknown", f"There is no policy {preset.policy!r}.", hint, where))
-    return None
-
-
 def _choose_family(request: Request, preset: Preset | None, findings: list[Finding]) -> tuple[Family | None, Written]:
+    """As asked, else the preset's first; that a preset's own is unknown was said when it was read."""
     from lora_forge.families import family_names, load_family
-    from lora_forge.presets.keys import did_you_mean
+    from lora_forge.workflow.preset_names import family_unknown
 
     choice = request.family
     if choice is None and preset is not None:
         choice = Written(preset.families[0], Source.PRESET, why=f"the first family of preset {preset.name}")
     if choice is None:
         return None, Written(None, Source.DEFAULT)
-    try:
+    if choice.value in family_names():
         return load_family(str(choice.value)), choice
-    except KeyError:
-        hint = did_you_mean(str(choice.value), family_names(), "Families are: " + ", ".join(family_names()) + ".")
-        findings.append(error("family-unknown", f"There is no family {choice.value!r}.", hint, choice.where))
-        return None, choice
+    if choice is request.family:
+        findings.append(family_unknown(str(choice.value), choice.where))
+    return None, choice
 
 
 def _untrusted(preset: Preset, origins: Mapping[str, Origin], call: Invocation) -> list[Finding]:
@@ -265,5 +254,6 @@ def _trigger(request: Request, dataset: DatasetFacts, findings: list[Finding]) -
     from lora_forge.datasets.trigger import check_captions, find_trigger
 
     written, problems = find_trigger(dataset, request.trigger)
-    findings += [*problems, *check_captions(dataset, written)]
+    if "trigger" not in request.unsound:  # else what is found in its place helps nobody
+        findings += [*problems, *check_captions(dataset, written)]
     return written or Written(None, Source.DEFAULT, why="no trigger")

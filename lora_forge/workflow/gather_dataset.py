@@ -62,6 +62,8 @@ def read_dataset(request: Request, extension: str, findings: list[Finding]) -> D
     root = request.path("dataset")
     if root is not None and _is_toml(root):  # and was refused when it was read
         return None
+    if root is None and "dataset" in request.unsound:
+        return None
     if root is None:
         hint = "--dataset DIR, `dataset:` in forge.yaml, or a folder named dataset here"
         findings.append(error("dataset-missing", "no dataset was named", hint, "dataset"))

@@ -120,13 +120,15 @@ def render_run(
     """The engine's files and command for one attempt in this run directory, checked against its option table."""
     from lora_forge.engine.launch import render
     from lora_forge.runs.directory import RunDir
+    from lora_forge.workflow.preset_names import option_place
 
     try:
         files = run_files(gathered, planned, RunDir(run_dir), attempt)
         rendered = render(planned.plan, gathered.family, files, gathered.home, gathered.machine)
     except PlanError as problem:
         return None, (error("not-renderable", problem.message, problem.hint),)
-    return rendered, rendered.findings
+    findings = (replace(each, where=option_place(each.where, gathered.origins)) for each in rendered.findings)
+    return rendered, tuple(findings)
 
 
 def named_models(gathered: Gathered) -> dict[str, Path]:

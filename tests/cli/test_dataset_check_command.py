@@ -181,4 +181,6 @@ def test_annotations_are_escaped_as_github_asks(tmp_path: Path) -> None:
         == "::warning file=a%3A1,title=c::50 %25%0Ax"
     )
     assert annotation(info("c", "m", "h", "b:2"), tmp_path) == "::notice file=b,line=2,title=c::m Try: h"
+    assert annotation(info("c", "m", "h", "b:2:7"), tmp_path) == "::notice file=b,line=2,col=7,title=c::m Try: h"
+    assert annotation(info("c", "m", "h", f"{tmp_path}/a:1:7"), tmp_path).startswith("::notice file=a%3A1,line=7,title")
     assert annotation(error("c", "m"), tmp_path) == "::error title=c::m"

@@ -97,7 +97,7 @@ def test_forge_yaml_asks_for_validation_as_a_preset_key(photos: Path, in_folder:
     )
     _, answer = forge("plan", "--preset", "identity", "--trigger", "ohwx")
     leaf = answer["data"]["plan"]["data"]["validation_images"]
-    assert (leaf["value"], leaf["source"], leaf["where"]) == (2, "PROJECT", "forge.yaml:3")
+    assert (leaf["value"], leaf["source"], leaf["where"]) == (2, "PROJECT", "forge.yaml:3:3")
 
 
 def test_a_plan_records_nothing(photos: Path, in_folder: Path) -> None:

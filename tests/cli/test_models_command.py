@@ -75,7 +75,7 @@ def test_locate_shows_source_missing_and_tokenizers(in_folder: Path) -> None:
     (family,) = answer["data"]
     files = {file["name"]: file for file in family["files"]}
     assert (files["model"]["source"], files["clip_l"]["source"]) == ("PROJECT", "MACHINE")
-    assert files["model"]["why"] == "named in forge.yaml:2"
+    assert files["model"]["why"] == "named in forge.yaml:2:3"
     assert "sdxl weights" in files["model"]["problem"]
     assert (files["t5xxl"]["path"], files["ae"]["path"]) == (None, None)
     assert "--t5xxl, --ae" in answer["findings"][0]["message"]

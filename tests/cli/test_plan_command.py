@@ -80,7 +80,7 @@ def test_a_flag_beats_the_environment_beats_the_project_file(
     (in_folder / "forge.yaml").write_text(f"dataset: {photos}\npreset: identity\ntrigger: fromfile\n")
     _, answer = forge("plan")
     assert (leaf(answer, "trigger")["value"], leaf(answer, "trigger")["source"]) == ("fromfile", "PROJECT")
-    assert leaf(answer, "trigger")["where"].endswith("forge.yaml:3")
+    assert leaf(answer, "trigger")["where"].endswith("forge.yaml:3:1")
     monkeypatch.setenv("FORGE_TRIGGER", "fromenv")
     assert leaf(forge("plan")[1], "trigger")["value"] == "fromenv"
     assert leaf(forge("plan", "--trigger", "fromflag")[1], "trigger")["value"] == "fromflag"

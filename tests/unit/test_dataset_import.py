@@ -201,7 +201,7 @@ def test_a_figure_for_all_from_a_higher_place_wins_over_single_folders(project: 
     flags: dict[str, Value] = {"preset": "style", "trigger": "ohwx"}
     plain = decide(gather(Invocation(flags, (), {}, project))).plan.schedule.repeats
     assert sorted(plain.value.values()) == [2, 5]
-    assert (plain.source, plain.where) == (Source.PROJECT, "forge.yaml:1")
+    assert (plain.source, plain.where) == (Source.PROJECT, "forge.yaml:1:1")
     forced = decide(gather(Invocation(flags, ("schedule.repeats=7",), {}, project))).plan.schedule.repeats
     assert (forced.value, forced.source) == (7, Source.CLI)
 

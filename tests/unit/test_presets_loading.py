@@ -51,7 +51,7 @@ def test_a_path_is_taken_from_the_current_folder_and_extends_from_its_own(
     (inner / "b.yaml").write_text("extends: base\nnetwork: {rank: 2}\n")
     assert ranks("mine/a.yaml", folders, tmp_path) == [8, 2, 1]
     layers, _ = load_preset_layers("mine/a.yaml", folders=folders, cwd=tmp_path)
-    assert layers[2].values["network.rank"].where == "mine/a.yaml:2"
+    assert layers[2].values["network.rank"].where == "mine/a.yaml:2:11"
 
 
 def test_a_file_without_a_name_is_called_what_it_is_saved_as(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_wrong_extends_is_a_finding_at_its_line(
 ) -> None:
     (folders[0] / "loop.yaml").write_text("# loop\n\n" + text)
     _, (finding,) = load_preset_layers("loop", folders=folders, cwd=tmp_path)
-    assert (finding.code, finding.where) == (code, "presets/loop.yaml:3")
+    assert (finding.code, finding.where) == (code, "presets/loop.yaml:3:1")
 
 
 def test_two_presets_that_extend_each_other_are_a_cycle(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_two_presets_that_extend_each_other_are_a_cycle(folders: tuple[Path, Pat
     (folders[0] / "turn.yaml").write_text("extends: loop\n")
     layers, (finding,) = load_preset_layers("loop", folders=folders, cwd=tmp_path)
     assert len(layers) == 2
-    assert (finding.code, finding.where) == ("preset-cycle", "presets/turn.yaml:1")
+    assert (finding.code, finding.where) == ("preset-cycle", "presets/turn.yaml:1:1")
 
 
 def test_the_list_shows_what_each_name_reaches(folders: tuple[Path, Path]) -> None:

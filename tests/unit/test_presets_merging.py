@@ -34,8 +34,8 @@ def test_the_highest_layer_wins_and_null_unwrites() -> None:
     assert findings == []
     assert preset is not None
     assert (preset.network.rank, preset.network.alpha, preset.network.dropout) == (16, 4.0, None)
-    assert (origins["network.rank"].layer, origins["network.rank"].written.where) == (1, "high.yaml:1")
-    assert (origins["network.alpha"].layer, origins["network.alpha"].written.where) == (0, "low.yaml:3")
+    assert (origins["network.rank"].layer, origins["network.rank"].written.where) == (1, "high.yaml:1:11")
+    assert (origins["network.alpha"].layer, origins["network.alpha"].written.where) == (0, "low.yaml:3:20")
     assert "network.dropout" not in origins
 
 
@@ -62,8 +62,27 @@ def test_the_highest_layer_wins_and_null_unwrites() -> None:
 def test_a_wrong_value_is_one_finding_with_key_value_and_expectation(text: str, said: str) -> None:
     (finding,) = findings_of(text + "\n")
     assert finding.message.startswith(said)
-    assert finding.where == "a.yaml:3"
+    assert finding.where.startswith("a.yaml:3:")
     assert finding.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("sampling: {prompts: [a, 1]}", "a.yaml:3:25"),
+        ("optimizer:\n  args:\n    a: 1\n    b: null", "a.yaml:6:5"),
+        ("network:\n  rank: x", "a.yaml:4:3"),
+    ],
+)
+def test_a_wrong_value_stands_at_the_column_of_its_own_part(text: str, place: str) -> None:
+    (finding,) = findings_of(text + "\n")
+    assert finding.where == place
+
+
+@pytest.mark.parametrize(("kind", "hint"), [("lohar", "Did you mean loha?"), ("zzz", "Write one of lora, loha, lokr.")])
+def test_a_misspelt_choice_gets_the_nearest(kind: str, hint: str) -> None:
+    (finding,) = findings_of(f"network: {{kind: {kind}}}\n")
+    assert finding.hint == hint
 
 
 def test_a_whole_number_is_fine_where_a_number_is_wanted() -> None:
@@ -86,7 +105,8 @@ def test_a_whole_number_is_fine_where_a_number_is_wanted() -> None:
 )
 def test_an_unknown_key_gets_the_nearest_known_one(text: str, hint: str) -> None:
     (finding,) = findings_of(text + "\n")
-    assert (finding.code, finding.where) == ("unknown-key", "a.yaml:3")
+    assert finding.code == "unknown-key"
+    assert finding.where.startswith("a.yaml:3:")
     assert finding.hint.startswith(hint)
 
 
@@ -99,7 +119,7 @@ def test_an_unknown_key_alone_leaves_the_preset_usable() -> None:
 
 def test_all_mistakes_come_at_once() -> None:
     found = findings_of("rnk: 1\nnetwork: {rank: 0, kind: x}\nschedule: {steps: a}\n")
-    assert sorted(finding.where for finding in found) == ["a.yaml:3", "a.yaml:4", "a.yaml:4", "a.yaml:5"]
+    assert sorted(finding.where for finding in found) == ["a.yaml:3:1", "a.yaml:4:11", "a.yaml:4:20", "a.yaml:5:12"]
 
 
 def test_a_missing_key_is_told_with_the_preset_that_lacks_it() -> None:

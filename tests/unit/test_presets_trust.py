@@ -39,7 +39,7 @@ def test_code_needs_a_word_at_the_command_line(text: str, tmp_path: Path) -> Non
     (finding,) = check(tmp_path, text)
     assert (finding.code, finding.severity.value) == ("untrusted-code", "error")
     assert "--trust-code" in finding.hint
-    assert finding.where == "theirs.yaml:2"
+    assert finding.where.startswith("theirs.yaml:2:")
     assert check(tmp_path, text, trust_code=True) == []
 
 
@@ -48,10 +48,8 @@ def test_the_engines_own_optimizers_are_trusted(name: str, tmp_path: Path) -> No
     assert check(tmp_path, f"optimizer: {{name: {name}}}\n") == []
 
 
-def test_a_misspelt_optimizer_is_told_before_the_engine_fails(tmp_path: Path) -> None:
-    (finding,) = check(tmp_path, "optimizer: {name: Adafacter}\n")
-    assert finding.code == "optimizer-unknown"
-    assert "adafactor" in finding.hint
+def test_a_misspelt_optimizer_is_no_matter_of_trust(tmp_path: Path) -> None:
+    assert check(tmp_path, "optimizer: {name: Adafacter}\n") == []
 
 
 @pytest.mark.parametrize("option", sorted(SECRET_OPTIONS))

@@ -39,7 +39,7 @@ def test_nothing_said_is_no_problem(cwd: Path) -> None:
 
 
 def test_the_request_has_a_field_for_every_key() -> None:
-    assert tuple(Request.__dataclass_fields__) == (*RUN_KEYS, "folders")
+    assert tuple(Request.__dataclass_fields__) == (*RUN_KEYS, "folders", "unsound")
 
 
 def test_flag_beats_environment_beats_project_beats_user(cwd: Path) -> None:
@@ -57,8 +57,8 @@ def test_flag_beats_environment_beats_project_beats_user(cwd: Path) -> None:
         ("flag", Source.CLI),
     ]
     wheres = [one.where for one in triggers if one]
-    assert wheres[0].endswith("user/forge.yaml:1")
-    assert wheres[1:] == ["forge.yaml:2", "FORGE_TRIGGER", "--trigger"]
+    assert wheres[0].endswith("user/forge.yaml:1:1")
+    assert wheres[1:] == ["forge.yaml:2:1", "FORGE_TRIGGER", "--trigger"]
     assert triggers[1] is not None
     assert triggers[1].why == "our word"
 
@@ -99,15 +99,15 @@ def test_a_folder_called_dataset_is_the_fallback(cwd: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "where", "hint"),
     [
-        ("datset: x\n", "forge.yaml:1", "Did you mean dataset?"),
-        ("\nmodels: {clipl: x}\n", "forge.yaml:2", "Did you mean models.clip_l?"),
-        ("model: x\n", "forge.yaml:1", "Did you mean models.model?"),
-        ("network: {rank: 3}\n", "forge.yaml:1", "Preset settings go under `overrides:`"),
-        ("models: x\n", "forge.yaml:1", "Write a table"),
-        ("overrides: [a]\n", "forge.yaml:1", "Write a table"),
+        ("datset: x\n", "forge.yaml:1:1", "Did you mean dataset?"),
+        ("\nmodels: {clipl: x}\n", "forge.yaml:2:10", "Did you mean models.clip_l?"),
+        ("model: x\n", "forge.yaml:1:1", "Did you mean models.model?"),
+        ("network: {rank: 3}\n", "forge.yaml:1:11", "Preset settings go under `overrides:`"),
+        ("models: x\n", "forge.yaml:1:1", "Write a table"),
+        ("overrides: [a]\n", "forge.yaml:1:1", "Write a table"),
     ],
 )
-def test_a_misspelt_project_key_is_told_with_its_line(cwd: Path, text: str, where: str, hint: str) -> None:
+def test_a_misspelt_project_key_is_told_with_its_place(cwd: Path, text: str, where: str, hint: str) -> None:
     (cwd / "forge.yaml").write_text(text)
     _, _, (finding,) = gather(cwd)
     assert finding.where == where
@@ -118,10 +118,10 @@ def test_a_misspelt_project_key_is_told_with_its_line(cwd: Path, text: str, wher
     "text",
     ["trigger: 7\n", "trigger: true\n", "trigger: ''\n", "dataset: [7]\n", "gpus: 0\n", "gpus: '2'\n", "gpus: true\n"],
 )
-def test_a_wrong_type_is_told_with_its_line_and_not_used(cwd: Path, text: str) -> None:
+def test_a_wrong_type_is_told_with_its_place_and_not_used(cwd: Path, text: str) -> None:
     (cwd / "forge.yaml").write_text(text)
     request, _, (finding,) = gather(cwd)
-    assert (finding.code, finding.where) == ("project-value", "forge.yaml:1")
+    assert (finding.code, finding.where) == ("project-value", "forge.yaml:1:1")
     assert request == Request()
 
 
@@ -151,7 +151,7 @@ def test_overrides_become_layers_lowest_first(cwd: Path) -> None:
     assert [layer.source for layer in layers] == [Source.PROJECT, Source.PROJECT, Source.CLI]
     assert [layer.values["network.rank"].value for layer in layers] == [4, 8, 16]
     assert layers[1].values["optimizer.args"].value == {"a": 1}
-    assert layers[1].values["network.rank"].where == "forge.yaml:2"
+    assert layers[1].values["network.rank"].where == "forge.yaml:2:13"
 
 
 def test_every_wrong_set_is_told_and_the_right_ones_count(cwd: Path) -> None:

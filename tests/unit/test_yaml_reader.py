@@ -88,9 +88,15 @@ def test_a_known_table_without_content_says_nothing_and_an_unknown_one_is_kept()
     assert list(read("netwrok:\n")[0]) == ["netwrok"]
 
 
-def test_each_value_knows_its_line() -> None:
+def test_each_value_knows_its_line_and_column() -> None:
     written, _ = read("\nname: x\r\nnetwork:\r\n  rank: 16\n")
-    assert (written["name"].where, written["network.rank"].where) == ("a.yaml:2", "a.yaml:4")
+    assert (written["name"].where, written["network.rank"].where) == ("a.yaml:2:1", "a.yaml:4:3")
+
+
+def test_each_part_of_a_list_or_table_knows_its_place() -> None:
+    written, _ = read("families: [x, y]\noptimizer:\n  args:\n    a: 1\n    b: 2\n")
+    assert (written["families"].place("1"), written["optimizer.args"].place("b")) == ("a.yaml:1:15", "a.yaml:5:5")
+    assert written["families"].place("9") == written["families"].where == "a.yaml:1:1"
 
 
 @pytest.mark.parametrize(
