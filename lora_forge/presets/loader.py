@@ -151,6 +151,9 @@ class _Chain:
         leaves = preset_leaves() | {"extends"}
         values, findings = read_settings_file(path, source=Source.PRESET, label=label, leaves=leaves)
         self._findings += findings
+        if not (values or findings or self._seen[1:]):  # as a base it would only be pointless
+            hint = "Begin it with `extends: identity`, for example."
+            self._findings.append(error("preset-empty", f"{label} is empty.", hint, label))
         extends = values.pop("extends", None)
         values.setdefault("name", Written(path.stem, Source.PRESET, label, "the file's own name"))
         return Layer(Source.PRESET, label, values), extends if extends and extends.value is not None else None
@@ -206,7 +209,7 @@ def _locate_path(text: str, base: Path) -> Path:
         raise PresetError(
             f"{cut(text)!r} is not a usable path: {cut(str(wrong))}.", "Give a preset's name or file."
         ) from wrong
-    kind = "is a folder" if path.is_dir() else "does not exist"
+    kind = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
     shown_as = printable(os.path.normpath(path))
     raise PresetError(f"The preset file {shown_as!r} {kind}.", "Give a YAML file, or a name from `forge preset ls`.")
 

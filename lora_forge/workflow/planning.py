@@ -76,7 +76,7 @@ def plan_run(call: Invocation, watch: Watch | None = None) -> PlanResult:
     rendered, problems = render_run(gathered, planned, run_dir)
     remarks = plan_remarks(gathered, planned, call.env, watch)
     ready = (*readiness(call, gathered), *unwritable_place(run_dir))
-    findings = (*gathered.findings, *planned.findings, *remarks, *problems, *ready)
+    findings = (*gathered.findings, *_unsaid(gathered, planned), *remarks, *problems, *ready)
     return PlanResult(gathered, planned, rendered, run_dir, findings)
 
 
@@ -89,6 +89,12 @@ def unwritable_place(run_dir: Path) -> tuple[Finding, ...]:
         return ()
     message = f"a training could not write its run directory: {place} is read-only for you"
     return (warning("run-dir-unwritable", message, "--run-dir or --runs in a folder that you may write to", "runs"),)
+
+
+def _unsaid(gathered: Gathered, planned: Planned) -> list[Finding]:
+    """What the plan notices; that there is no trigger is no news where a wrong one was refused."""
+    refused = "trigger" in gathered.request.unsound
+    return [each for each in planned.findings if not (refused and each.code == "trigger-missing")]
 
 
 def decide(gathered: Gathered) -> Planned:

@@ -89,3 +89,45 @@ def test_a_broken_preset_is_not_said_to_lack_what_cannot_be_read(in_folder: Path
     (in_folder / "mine.yaml").write_text("families: [sdxl\n")
     _, answer = forge("preset", "validate", "mine.yaml")
     assert [one["code"] for one in answer["findings"]] == ["yaml-syntax"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("preset: [\n", "yaml-syntax"), ("preset: *mine\n", "yaml-alias"), ("preset: 7\ndataset: 7\n", "project-value")],
+)
+def test_what_a_broken_file_may_have_named_is_not_missed_as_well(text: str, code: str, in_folder: Path) -> None:
+    (in_folder / "forge.yaml").write_text(text)
+    _, answer = forge("plan")
+    assert {one["code"] for one in errors(answer)} == {code}
+
+
+def test_a_file_that_names_no_preset_misses_one_whatever_else_is_wrong_in_it(in_folder: Path) -> None:
+    (in_folder / "forge.yaml").write_text("trigger: a\ntrigger: b\n")
+    _, answer = forge("plan")
+    assert {one["code"] for one in errors(answer)} == {"yaml-duplicate-key", "preset-missing", "dataset-missing"}
+
+
+@pytest.mark.parametrize("word", ["ohwx,", "every", ""])
+def test_a_wrong_trigger_is_told_once_whatever_the_captions_say(word: str, draw_dataset: Draw, in_folder: Path) -> None:
+    photos = draw_dataset()
+    for index, caption in enumerate(photos.glob("*.txt")):
+        caption.write_text(f"{word or index} man in scene number {index}")
+    _, answer = forge("plan", "--preset", "identity", "--dataset", str(photos), "--trigger", "")
+    assert [one["message"] for one in errors(answer)] == ['trigger is ""; expected text that is not empty.']
+    assert "trigger-from-captions" not in [one["code"] for one in answer["findings"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("/dev/null", "is not a regular file"),
+        (".", "is a folder"),
+        ("no.yaml", "does not exist"),
+        ("e.yaml", "is empty"),
+    ],
+)
+def test_what_is_no_preset_file_is_told_as_what_it_is(name: str, said: str, in_folder: Path) -> None:
+    (in_folder / "e.yaml").write_text("# nothing yet\n")
+    code, answer = forge("preset", "validate", f"{in_folder}/." if name == "." else name)
+    (message,) = [one["message"] for one in answer["findings"]] or [answer["error"]["message"]]
+    assert (code, said in message) == (3, True)
