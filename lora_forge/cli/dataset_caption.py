@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lora_forge.cli import options as o
-from lora_forge.cli.output import console, show
+from lora_forge.cli.output import console, plain, print_plain, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +71,7 @@ def _tell(change: Change) -> None:
     for mark, text in (("", f"{change.image}{note}"), ("- ", change.before), ("+ ", change.after)):
         if text is not None:
             style = {"- ": "red", "+ ": "green"}.get(mark, "bold")
-            out.print(_printable(f"{mark}{text}"), style=style, markup=False, highlight=False, soft_wrap=True)
+            out.print(plain(_printable(f"{mark}{text}")), style=style, highlight=False, soft_wrap=True)
 
 
 def _printable(text: str) -> str:
@@ -81,9 +81,9 @@ def _printable(text: str) -> str:
 
 def _as_text(result: CaptionResult, out: Console) -> None:
     if result.sheet is not None:
-        out.print(f"{result.rows:,} captions in {result.sheet}", markup=False, highlight=False, soft_wrap=True)
-        out.print(f"read it back with: forge dataset caption --from {result.sheet.name}", markup=False, highlight=False)
+        print_plain(out, f"{result.rows:,} captions in {result.sheet}")
+        print_plain(out, f"read it back with: forge dataset caption --from {result.sheet.name}")
         return
     counts = ", ".join(f"{count:,} {_SAYS[action]}" for action, count in result.counts.items())
     note = "; nothing was written" if result.dry_run else ""
-    out.print(f"{counts or 'no captions'}{note}", markup=False, highlight=False)
+    print_plain(out, f"{counts or 'no captions'}{note}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lora_forge.cli.options import AsJson
-from lora_forge.cli.output import TASTE, console, message, show
+from lora_forge.cli.output import TASTE, console, message, print_plain, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,14 +78,14 @@ class _Reporter:
 def _as_text(result: FixResult, out: Console) -> None:
     changed = [entry for entry in result.copy.entries if entry.changes]
     for entry in changed[:MOST_SHOWN]:
-        out.print(_line(entry), markup=False, highlight=False, soft_wrap=True)
+        print_plain(out, _line(entry))
     if len(changed) > MOST_SHOWN:
         out.print(f"and {len(changed) - MOST_SHOWN:,} more, all in the manifest", highlight=False)
     for name in result.copy.removed:
-        out.print(f"{name}: removed, its source is gone", markup=False, highlight=False, soft_wrap=True)
+        print_plain(out, f"{name}: removed, its source is gone")
     counts = ", ".join(f"{count:,} {_SAYS[how]}" for how, count in result.counts.items())
     where = "nothing was written" if result.dry_run else f"in {result.out}, with forge-fix.json"
-    console().print(f"{counts or 'no files'}; {where}", markup=False, highlight=False, soft_wrap=True)
+    print_plain(console(), f"{counts or 'no files'}; {where}")
 
 
 def _line(entry: Entry) -> str:

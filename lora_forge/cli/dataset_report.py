@@ -9,7 +9,7 @@ import typer
 
 from lora_forge.cli import options as o
 from lora_forge.cli.amounts import megabytes
-from lora_forge.cli.output import TASTE, plain, show
+from lora_forge.cli.output import TASTE, plain, print_plain, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +53,7 @@ def report(
 def _as_text(result: ReportResult, out: Console) -> None:
     figures = f"{len(result.report.cards):,} images, {megabytes(result.size_bytes)}"
     out.print(f"{plain(str(result.path))}  {figures}", highlight=False, soft_wrap=True)
-    out.print(result.report.verdict, markup=False, highlight=False)
+    print_plain(out, result.report.verdict)
 
 
 def _errors(result: ReportResult) -> list[Finding]:

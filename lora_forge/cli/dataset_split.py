@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lora_forge.cli.options import AsJson
-from lora_forge.cli.output import TASTE, show
+from lora_forge.cli.output import TASTE, print_plain, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,13 +49,13 @@ def split(
 def _as_text(result: SplitResult, out: Console) -> None:
     held = result.held_out.split
     for image in held.chosen:
-        out.print(f"held out  {image.name}", markup=False, highlight=False, soft_wrap=True)
+        print_plain(out, f"held out  {image.name}")
     for pair in held.look_alikes:
-        out.print(f"left out  {pair.name}, which looks like {pair.held}", markup=False, highlight=False, soft_wrap=True)
+        print_plain(out, f"left out  {pair.name}, which looks like {pair.held}")
     if result.exit_code:
         return
     done = "nothing was written" if result.dry_run else f"recorded in {result.held_out.file}"
     left = f"{len(held.chosen)} images held out ({held.kept} as before), {held.facts.images} left to train on; {done}"
-    out.print(left, markup=False, highlight=False, soft_wrap=True)
+    print_plain(out, left)
     if not result.dry_run:
-        out.print(f"train with: forge train --validation {len(held.chosen)}", markup=False, highlight=False)
+        print_plain(out, f"train with: forge train --validation {len(held.chosen)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lora_forge.cli.output import plain
+from lora_forge.cli.output import plain, print_plain
 from lora_forge.plan.symptoms import CANONICAL_RULE
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def print_symptoms(result: Disappointing, out: Console) -> None:
         if settings:
             _line(out, row.word, " ".join(f"--set {setting}" for setting in settings))
     if result.hint:
-        out.print(plain(result.hint), highlight=False, soft_wrap=True)
+        print_plain(out, result.hint)
     out.print(CANONICAL_RULE, highlight=False)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lora_forge.cli.options import AsJson
-from lora_forge.cli.output import Facts, message, show
+from lora_forge.cli.output import Facts, message, print_plain, show
 from lora_forge.engine.pin import COMMIT, REPOSITORY
 from lora_forge.errors import EngineError
 
@@ -100,4 +100,4 @@ def _print(facts: Facts, out: Console) -> None:
     )
     for key in ("commit", "checkout", "environment", "python_version", "torch", "cuda", "device"):
         if content.get(key):
-            out.print(f"  {key.replace('_', ' '):<15} {content[key]}", highlight=False, soft_wrap=True, markup=False)
+            print_plain(out, f"  {key.replace('_', ' '):<15} {content[key]}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lora_forge.cli import options as o
-from lora_forge.cli.output import show
+from lora_forge.cli.output import print_plain, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,8 +34,8 @@ def init(
         return init_project(flags, os.environ, Path.cwd(), force=force)
 
     def as_text(project: NewProject, out: Console) -> None:
-        out.print(str(project.path), markup=False, highlight=False, soft_wrap=True)
+        print_plain(out, str(project.path))
         for key, value in project.filled.items():
-            out.print(f"  {key}: {value}", markup=False, highlight=False, soft_wrap=True)
+            print_plain(out, f"  {key}: {value}")
 
     show(use_case, as_text, as_json=as_json)

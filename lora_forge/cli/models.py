@@ -10,7 +10,7 @@ import typer
 
 from lora_forge.cli.amounts import megabytes
 from lora_forge.cli.options import AsJson, Family
-from lora_forge.cli.output import show
+from lora_forge.cli.output import print_plain, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +36,7 @@ def list_(more: More = None, as_json: AsJson = False) -> None:
     def as_text(report: Report, out: Console) -> None:
         for model in report.content:
             what = _what(model) if model["usable"] else f"refused: {model['refused']}"
-            out.print(f"{model['path']}  {what}", markup=False, highlight=False, soft_wrap=True)
+            print_plain(out, f"{model['path']}  {what}")
         if not report.content:
             out.print("no model file in the usual places; --in DIR looks elsewhere", highlight=False)
 
@@ -56,7 +56,7 @@ def locate(family: Family = None, more: More = None, as_json: AsJson = False) ->
         for each in report.content:
             out.print(f"[bold]{each['family']}[/]", highlight=False)
             for line in (*_file_lines(each), *_tokenizer_lines(each)):
-                out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+                print_plain(out, f"  {line}")
 
     show(use_case, as_text, as_json=as_json)
 
@@ -77,7 +77,7 @@ def set_(
     def as_text(report: Report, out: Console) -> None:
         for done in report.content:
             text = f"{done['name']} is {done['path']}, written in {done['file']}"
-            out.print(text, markup=False, highlight=False, soft_wrap=True)
+            print_plain(out, text)
 
     show(use_case, as_text, as_json=as_json)
 

@@ -79,17 +79,19 @@ def show(
     """
     try:
         result = use_case()
+        if as_json:
+            print_json(result.data(), result.findings, ok=result.exit_code == 0)
+        else:
+            as_text(result, console())
+            print_findings(unsaid(result))
+    except BrokenPipeError:  # whoever reads has seen enough; click leaves quietly
+        raise
     except ForgeError as error:
         raise typer.Exit(fail(error, as_json=as_json)) from error
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(130) from interrupt
     except Exception as bug:
         raise typer.Exit(_fail_unforeseen(bug, as_json=as_json)) from bug
-    if as_json:
-        print_json(result.data(), result.findings, ok=result.exit_code == 0)
-    else:
-        as_text(result, console())
-        print_findings(unsaid(result))
     raise typer.Exit(result.exit_code)
 
 
@@ -151,6 +153,11 @@ def message(text: str) -> None:
     """A line for people while something is under way."""
     if not TASTE.quiet:
         console(stderr=True).print(plain(text), highlight=False, soft_wrap=True)
+
+
+def print_plain(out: Console, text: str) -> None:
+    """A line that holds foreign text, printed as it stands: a path or a name may hold anything."""
+    out.print(plain(text), highlight=False, soft_wrap=True)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lora_forge.cli.amounts import counted, megabytes, short
+from lora_forge.cli.output import plain, print_plain
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 def print_plan(plan: Plan, out: Console) -> None:
     from rich.padding import Padding
 
-    trigger = f", trigger [bold]{_safe(plan.trigger.value)}[/]" if plan.trigger.value else ""
+    trigger = f", trigger [bold]{plain(str(plan.trigger.value))}[/]" if plan.trigger.value else ""
     images = counted(plan.data.images.value, "image")
     out.print(
-        f"[bold cyan]{plan.preset.value}[/] on [bold]{plan.family.value}[/]: {images}{trigger}",
+        f"[bold cyan]{plain(plan.preset.value)}[/] on [bold]{plan.family.value}[/]: {images}{trigger}",
         highlight=False,
     )
     out.print(Padding(_sections(plan), (0, 0, 1, 2)))
@@ -37,8 +38,8 @@ def print_explained(plan: Plan, out: Console) -> None:
     table.add_column("source", style="cyan", no_wrap=True)
     table.add_column("why", overflow="fold", ratio=1)
     for key, leaf in leaves(plan):
-        where = f" [dim]({_safe(leaf.where)})[/]" if leaf.where else ""
-        table.add_row(key, _safe(_shown(key, leaf)), leaf.source.value, _safe(leaf.why) + where)
+        where = f" [dim]({plain(leaf.where)})[/]" if leaf.where else ""
+        table.add_row(key, plain(_shown(key, leaf)), leaf.source.value, plain(leaf.why) + where)
     out.print(table)
 
 
@@ -96,7 +97,7 @@ def _optimizer(plan: Plan) -> str:
     after = f", {warmup} warm-up steps" if warmup else ""
     clip = f", gradients clipped at {optimizer.max_grad_norm.value:g}" if optimizer.max_grad_norm.value else ""
     rate = f"learning rate {optimizer.learning_rate.value:g}"
-    return f"{optimizer.name.value}, {rate}, {optimizer.scheduler.value}{after}{clip}"
+    return plain(f"{optimizer.name.value}, {rate}, {optimizer.scheduler.value}{after}{clip}")
 
 
 def _arithmetic(plan: Plan) -> str:
@@ -160,7 +161,7 @@ def _checkpoints(plan: Plan) -> str:
 def _result(plan: Plan) -> str:
     size = plan.outputs.lora_bytes.value
     header = megabytes(plan.outputs.header_bytes.value)
-    name = f"[bold]{plan.name.value}.safetensors[/]"
+    name = f"[bold]{plain(plan.name.value)}.safetensors[/]"
     return f"{name}, {size:,} bytes of tensors ({megabytes(size)}) and a header of about {header}"
 
 
@@ -174,23 +175,15 @@ def _shown(key: str, leaf: Decided[object]) -> str:
     return "-" if leaf.value is None else str(leaf.value)
 
 
-def _safe(text: object) -> str:
-    from lora_forge.cli.output import plain
-
-    return plain(str(text))
-
-
 def print_rendered(rendered: Rendered, out: Console) -> None:
     """The files the engine reads and the commands that start it, ready to copy."""
     import shlex
-
-    from lora_forge.neutral import neutral
 
     for title, text in (("train.toml", rendered.train_toml), ("dataset.toml", rendered.dataset_toml)):
         out.print(f"[bold]# {title}[/]")
         out.print(text, markup=False, highlight=False, soft_wrap=True)
     out.print("[bold]# the command[/]")
-    out.print(neutral(shlex.join(rendered.argv)), markup=False, highlight=False, soft_wrap=True)
+    print_plain(out, shlex.join(rendered.argv))
     out.print("\n[bold]# the same without forge, from the engine's folder[/]")
-    plain = shlex.join(rendered.plain_argv) if rendered.plain_argv else f"(none: {rendered.plain_argv_why})"
-    out.print(neutral(plain), markup=False, highlight=False, soft_wrap=True)
+    alone = shlex.join(rendered.plain_argv) if rendered.plain_argv else f"(none: {rendered.plain_argv_why})"
+    print_plain(out, alone)

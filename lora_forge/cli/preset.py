@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lora_forge.cli.options import AsJson
-from lora_forge.cli.output import Facts, show
+from lora_forge.cli.output import Facts, plain, print_plain, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +31,7 @@ def list_(as_json: AsJson = False) -> None:
 
     def as_text(facts: Facts, out: Console) -> None:
         for entry in facts.content if isinstance(facts.content, list) else []:
-            out.print(f"[bold]{entry['name']:<16}[/] {entry['about']}", highlight=False, soft_wrap=True)
+            out.print(f"[bold]{entry['name']:<16}[/] {plain(entry['about'])}", highlight=False, soft_wrap=True)
 
     show(use_case, as_text, as_json=as_json)
 
@@ -45,7 +45,7 @@ def show_(preset: NameOrPath, as_json: AsJson = False) -> None:
 
     def as_text(facts: Facts, out: Console) -> None:
         for key, leaf in facts.content.items() if isinstance(facts.content, dict) else ():
-            out.print(f"{key:<28} {_said(leaf)}", markup=False, highlight=False, soft_wrap=True)
+            print_plain(out, f"{key:<28} {_said(leaf)}")
 
     show(use_case, as_text, as_json=as_json)
 
@@ -83,7 +83,7 @@ def cp(
 
     def as_text(facts: Facts, out: Console) -> None:
         path = facts.content["path"] if isinstance(facts.content, dict) else ""
-        out.print(path, markup=False, highlight=False, soft_wrap=True)
+        print_plain(out, path)
 
     show(use_case, as_text, as_json=as_json)
 
@@ -99,7 +99,7 @@ def validate(preset: NameOrPath, as_json: AsJson = False) -> None:
 
     def as_text(facts: Facts, out: Console) -> None:
         verdict = "[green]valid[/]" if facts.exit_code == 0 else "[red]not valid[/]"
-        out.print(f"{preset}: {verdict}", highlight=False)
+        out.print(f"{plain(preset)}: {verdict}", highlight=False, soft_wrap=True)
 
     show(use_case, as_text, as_json=as_json)
 

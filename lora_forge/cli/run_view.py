@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from lora_forge.cli.amounts import megabytes
 from lora_forge.cli.handover import Handover, handover_rows
-from lora_forge.cli.output import plain
-from lora_forge.neutral import neutral
+from lora_forge.cli.output import plain, print_plain
 from lora_forge.plan.symptoms import CANONICAL_RULE
 from lora_forge.runs.progress import duration
 
@@ -69,4 +68,4 @@ def _print_laid_out(result: RunResult, out: Console) -> None:
     out.print(f"laid out in {plain(str(result.plan.run_dir))}; nothing was started", highlight=False, soft_wrap=True)
     if rendered and rendered.plain_argv:
         out.print("the engine's own command, from the engine's folder:", highlight=False)
-        out.print(neutral(shlex.join(rendered.plain_argv)), markup=False, highlight=False, soft_wrap=True)
+        print_plain(out, shlex.join(rendered.plain_argv))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lora_forge.cli.options import AsJson, folder_of_runs, invocation
-from lora_forge.cli.output import TASTE, show
+from lora_forge.cli.output import TASTE, print_plain, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -116,7 +116,7 @@ def stop(
 
     def as_text(told: Told, out: Console) -> None:
         row = told.content
-        out.print(f"{row['run']} is {row['status']} at step {row['step']} of {row['steps']}", highlight=False)
+        print_plain(out, f"{row['run']} is {row['status']} at step {row['step']} of {row['steps']}")
 
     show(use_case, as_text, as_json=as_json)
 
@@ -136,10 +136,10 @@ def rm(
         return remove_run(folder_of_runs(runs), run, keep_lora=keep_lora)
 
     def as_text(told: Told, out: Console) -> None:
-        out.print(f"removed {told.content['removed']}", markup=False, highlight=False)
+        print_plain(out, f"removed {told.content['removed']}")
         kept = told.content["kept"]
         for path in kept if isinstance(kept, list) else []:
-            out.print(f"kept {path}", markup=False, highlight=False, soft_wrap=True)
+            print_plain(out, f"kept {path}")
 
     show(use_case, as_text, as_json=as_json)
 
@@ -168,7 +168,7 @@ def reproduce(
 
     def plan_as_text(told: Told, out: Console) -> None:
         same = "the same plan" if told.content["matched"] else "not quite the same: see the warnings"
-        out.print(f"{same}; train it with: forge runs reproduce {run} --start", markup=False, highlight=False)
+        print_plain(out, f"{same}; train it with: forge runs reproduce {run} --start")
 
     def run_as_text(result: Result, out: Console) -> None:
         from lora_forge.cli.run_view import print_ended

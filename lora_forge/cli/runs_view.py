@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lora_forge.cli.amounts import megabytes
-from lora_forge.cli.output import plain
+from lora_forge.cli.output import plain, print_plain
 from lora_forge.runs.progress import duration
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ DAY_S = 86_400
 def print_list(told: Told, out: Console) -> None:
     rows: Any = told.content["runs"]
     if not rows:
-        out.print(f"no run in {told.content['folder']}", markup=False, highlight=False, soft_wrap=True)
+        print_plain(out, f"no run in {told.content['folder']}")
         return
     width = max(len(row["run"]) for row in rows)
     for row in rows:
@@ -29,7 +29,7 @@ def print_list(told: Told, out: Console) -> None:
         loss = "" if row["loss"] is None else f"loss {row['loss']:.3f}"
         size = "" if row["lora_bytes"] is None else megabytes(row["lora_bytes"])
         line = f"{row['run']:<{width}}  {row['status']:<8} {steps:>13}  {loss:<10}  {size:>9}  {_age(row['age_s'])}"
-        out.print(plain(line.rstrip()), highlight=False, soft_wrap=True)
+        print_plain(out, line.rstrip())
 
 
 def print_story(told: Told, out: Console) -> None:

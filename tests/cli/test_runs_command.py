@@ -201,3 +201,13 @@ def test_runs_are_looked_for_where_forge_train_makes_them(
     asked = CliRunner().invoke(app, ["diagnose", "failed-001", "--json"])
     assert "there is neither" not in asked.stdout
     assert json.loads(asked.stdout)["data"]["run"].endswith("failed-001")
+
+
+def test_a_run_keeps_the_brackets_of_its_name(runs: Path) -> None:
+    name = "x[v2] [bold]-001"
+    write_run(runs / name, "9abc-uuid", rank=16, end=("done", 12))
+    assert name in text("ls")
+    assert text("show", name).startswith(f"{name} is done")
+    assert text("stop", name).startswith(f"{name} is done")
+    assert text("diff", name, name).startswith(f"{name} and {name} were made alike")
+    assert text("rm", name) == f"removed {name}\n"
