@@ -26,8 +26,9 @@ RUNS_FOLDER = "runs"
 FOREIGN_VARIABLES = frozenset({"FORGE_CACHE", "FORGE_HOME"})
 """Variables that mean something elsewhere in forge; all others are checked against the list."""
 
-_MODEL_KEYS = ("model", "clip_l", "t5xxl", "ae", "vae", "tokenizers")
-_PATHS = frozenset({"dataset", "reg", "runs", *_MODEL_KEYS})
+MODEL_KEYS = ("model", "clip_l", "t5xxl", "ae", "vae")
+_UNDER_MODELS = (*MODEL_KEYS, "tokenizers")
+_PATHS = frozenset({"dataset", "reg", "runs", *_UNDER_MODELS})
 _COUNTS = frozenset({"gpus", "vram"})
 _OVERRIDES = "overrides."
 _MOST_UNKNOWN = 50  # each costs a search for the nearest key, and a file may hold many thousands
@@ -190,7 +191,7 @@ def _unknown_places(written: Mapping[str, Written]) -> list[Finding]:
 
 def _file_keys() -> dict[str, str]:
     """Where each key of the request stands in the file: ``models.clip_l`` → ``clip_l``."""
-    return {f"models.{key}" if key in _MODEL_KEYS else key: key for key in RUN_KEYS}
+    return {f"models.{key}" if key in _UNDER_MODELS else key: key for key in RUN_KEYS}
 
 
 def _unknown(place: str, written: Written) -> Finding:

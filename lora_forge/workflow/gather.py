@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.errors import InvalidInput
-from lora_forge.findings import Finding, Severity, error, info, warning
+from lora_forge.findings import Finding, Severity, error, warning
 from lora_forge.settings import Layer, Scalar, Source, Value, Written
 
 if TYPE_CHECKING:
     from lora_forge.datasets.facts import DatasetFacts
     from lora_forge.engine.home import EngineHome
-    from lora_forge.families.family import Family, ModelFile
+    from lora_forge.families.family import Family
     from lora_forge.machine import Machine
     from lora_forge.models.facts import ModelFacts
     from lora_forge.presets.model import Preset
@@ -70,6 +70,7 @@ def gather(call: Invocation) -> Gathered:
     from lora_forge.machine import probe_machine
     from lora_forge.project.request import gather_request, runs_folder
     from lora_forge.workflow.gather_dataset import hold_out_asked, import_dataset_file, read_dataset
+    from lora_forge.workflow.gather_models import read_models
     from lora_forge.workflow.preset_names import check_engine_names
 
     request, layers, findings = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
@@ -81,7 +82,7 @@ def gather(call: Invocation) -> Gathered:
     dataset = read_dataset(request, extension, findings)
     if preset is not None:
         findings += _untrusted(preset, origins, call)
-    paths, models = _read_models(request, family, call, findings)
+    paths, models = read_models(request, family, call, findings)
     if preset is None or family is None or dataset is None:
         findings += check_engine_names(origins, family)  # which else the rules of a plan judge
         problems = [finding for finding in findings if finding.severity is Severity.ERROR]
@@ -113,6 +114,7 @@ def gather(call: Invocation) -> Gathered:
 def readiness(call: Invocation, gathered: Gathered) -> list[Finding]:
     """What a training would miss on this machine; a plan only warns of it."""
     from lora_forge.engine.status import engine_status
+    from lora_forge.workflow.gather_models import missing_tokenizers
 
     findings = [
         warning("engine-not-ready", problem.message, problem.hint, problem.where)
@@ -123,24 +125,7 @@ def readiness(call: Invocation, gathered: Gathered) -> list[Finding]:
         flags = " ".join(f"{file.flag} FILE" for file in missing)
         what = ", ".join(file.about for file in missing)
         findings.append(warning("model-missing", f"a training needs files nobody named: {what}", flags, "models"))
-    return findings + _missing_tokenizers(call, gathered)
-
-
-def _missing_tokenizers(call: Invocation, gathered: Gathered) -> list[Finding]:
-    """The engine downloads a tokenizer it does not find, which an offline machine learns too late."""
-    from lora_forge.models.locating import locate_tokenizers, tokenizer_folder
-    from lora_forge.models.places import usual_roots
-
-    folder = gathered.request.path("tokenizers")
-    places = locate_tokenizers(gathered.family.tokenizers, folder, usual_roots(call.env, call.cwd))
-    missing = [place.tokenizer for place in places if place.path is None]
-    if not missing:
-        return []
-    message = f"the engine will download tokenizers from the hub when it starts: {', '.join(missing)}"
-    folders = " and ".join(f"DIR/{tokenizer_folder(name)}" for name in missing)
-    hint = f"offline: --tokenizers DIR, with {folders}"
-    offline = call.env.get("HF_HUB_OFFLINE", "0") not in ("", "0")
-    return [(warning if offline else info)("tokenizers-missing", message, hint, "models.tokenizers")]
+    return findings + missing_tokenizers(call, gathered)
 
 
 def _read_preset(
@@ -211,43 +196,6 @@ def _untrusted(preset: Preset, origins: Mapping[str, Origin], call: Invocation) 
     from lora_forge.presets.trust import check_trust
 
     return check_trust(preset, origins, trust_code=call.trust_code)
-
-
-def _read_models(
-    request: Request, family: Family | None, call: Invocation, findings: list[Finding]
-) -> tuple[dict[str, Written], dict[str, ModelFacts]]:
-    """Where every model file is and what its header says; what nobody named is looked for in the usual places."""
-    from lora_forge.models.facts import read_model
-    from lora_forge.models.header import InvalidModel
-
-    files = family.files if family else ()
-    paths = {file.name: named for file in files if (named := getattr(request, file.name)) is not None}
-    models: dict[str, ModelFacts] = {}
-    for name, named in paths.items():
-        try:
-            models[name] = read_model(Path(str(named.value)))
-        except InvalidModel as problem:
-            findings.append(error("model-unusable", problem.message, problem.hint, str(named.value)))
-    unnamed = [file for file in files if file.required and file.name not in paths]
-    if unnamed:
-        _locate(unnamed, call, paths, models, findings)
-    return paths, models
-
-
-def _locate(
-    files: list[ModelFile],
-    call: Invocation,
-    paths: dict[str, Written],
-    models: dict[str, ModelFacts],
-    findings: list[Finding],
-) -> None:
-    from lora_forge.models.locating import locate_models
-    from lora_forge.models.places import usual_roots
-
-    located = locate_models(files, usual_roots(call.env, call.cwd))
-    paths.update(located.written())
-    models.update({name: candidate.facts for name, candidate in located.chosen.items()})
-    findings += located.findings(files)
 
 
 def _trigger(request: Request, dataset: DatasetFacts, findings: list[Finding]) -> Written:
