@@ -49,10 +49,14 @@ _DIFFUSERS_INDEX = "model_index.json"
 
 @dataclass(frozen=True)
 class Roots:
-    """``hubs`` are Hugging Face caches; below each of ``apps`` an application's ``models`` folder may lie."""
+    """``hubs`` are Hugging Face caches; below each of ``apps`` an application's ``models`` folder may lie.
+
+    ``named`` are folders that a person pointed at: each may be such a ``models`` folder itself.
+    """
 
     hubs: tuple[Path, ...] = ()
     apps: tuple[Path, ...] = ()
+    named: tuple[Path, ...] = ()
 
 
 class Place(NamedTuple):
@@ -64,10 +68,11 @@ class Place(NamedTuple):
 
 
 def usual_roots(env: Mapping[str, str], cwd: Path, more: Iterable[Path] = ()) -> Roots:
-    """The places of this machine and user; ``more`` stands before them."""
+    """The places of this machine and user; ``more``, which a person named, stands before them."""
+    named = tuple(cwd / folder for folder in more)
     home = Path(env["HOME"]) if env.get("HOME") else Path.home()
-    apps = [*more, cwd, cwd.parent, home, *SHARED_ROOTS]
-    return Roots(hubs=(_hub(env, home),), apps=tuple(dict.fromkeys(apps)))
+    apps = [*named, cwd, cwd.parent, home, *SHARED_ROOTS]
+    return Roots(hubs=(_hub(env, home),), apps=tuple(dict.fromkeys(apps)), named=named)
 
 
 def list_places(roots: Roots, kind: Kind, endings: tuple[str, ...] = MODEL_ENDINGS) -> Iterator[Place]:
@@ -129,13 +134,18 @@ def _hub_places(roots: Roots, kind: Kind, endings: tuple[str, ...]) -> Iterator[
 
 
 def _app_places(roots: Roots, kind: Kind, endings: tuple[str, ...]) -> Iterator[Place]:
-    for root in roots.apps:
-        yield from (Place(path, f"{root.name}/models") for path in _files(root / "models", endings, 0))
-    for models in _models_folders(roots):
+    for folder in (*roots.named, *(root / "models" for root in roots.apps)):
+        yield from (Place(path, _origin(folder)) for path in _files(folder, endings, 0))
+    for models in (*roots.named, *_models_folders(roots)):
         for folder in _folders(models, _MOST_ENTRIES):
             if _FOLDERS.get(folder.name) == kind:
-                origin = f"{models.parent.name}/models/{folder.name}"
+                origin = f"{_origin(models)}/{folder.name}"
                 yield from (Place(path, origin) for path in _files(folder, endings, _DEPTH))
+
+
+def _origin(folder: Path) -> str:
+    """A folder for people: ``models`` alone would not say whose."""
+    return f"{folder.parent.name}/{folder.name}" if folder.name == "models" else folder.name
 
 
 def _models_folders(roots: Roots) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +52,7 @@ def list_all(env: Mapping[str, str], cwd: Path, more: Sequence[Path] = ()) -> Re
         }
         for listed in list_models(usual_roots(env, cwd, more), budget)
     ]
-    findings = []
+    findings = list(_missing_folders(cwd, more))
     if budget.parses <= 0:
         findings.append(warning("models-too-many", f"only the first {THOROUGH[1]} files are shown", "--in DIR"))
     return Report(content, tuple(findings))
@@ -67,6 +67,7 @@ def locate_all(
 
     request, _, findings = gather_request({**flags, "family": family}, env, cwd)
     roots = usual_roots(env, cwd, more)
+    findings += _missing_folders(cwd, more)
     content = []
     for each in _families(request, findings):
         described, noticed = _locate_family(each, request, roots)
@@ -93,6 +94,12 @@ def set_model(name: str, path: str, cwd: Path, user_file: Path | None = None) ->
     file = user_file or user_settings_file()
     set_in_file(file, name, str(full))
     return Report([{"name": name, "path": str(full), "file": str(file), **described}])
+
+
+def _missing_folders(cwd: Path, named: Sequence[Path]) -> Iterator[Finding]:
+    for folder in named:
+        if not (cwd / folder).is_dir():
+            yield error("folder-missing", f"There is no folder {folder}.", "--in DIR, a folder that is there", "--in")
 
 
 def _families(request: Request, findings: list[Finding]) -> list[Family]:

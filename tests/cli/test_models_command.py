@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lora_forge.cli.app import app
-from tests.model_files import CLIP_L, FLUX, SDXL, write_flux, write_model
+from tests.model_files import AE, CLIP_L, FLUX, SDXL, write_flux, write_model
 
 Draw = Any
 
@@ -125,3 +125,37 @@ def test_set_refuses_a_pickle_under_a_false_name(in_folder: Path) -> None:
     code, answer = forge("models", "set", "model", "x.safetensors")
     assert (code, answer["error"]["code"]) == (3, "invalid-model")
     assert "run code" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("command", ["ls", "locate"])
+def test_a_named_folder_is_looked_into_itself(command: str, in_folder: Path, tmp_path: Path) -> None:
+    named = tmp_path / "m"
+    files = {
+        "model": write_model(named / "a.safetensors", FLUX),
+        "clip_l": write_model(named / "clip" / "b.safetensors", CLIP_L),
+        "ae": write_model(named / "vae" / "deeper" / "c.safetensors", AE),
+    }
+    if command == "ls":
+        found = {Path(model["path"]) for model in forge("models", "ls", "--in", "../m")[1]["data"]}
+        assert found == {in_folder / "../m" / file.relative_to(named) for file in files.values()}
+        return
+    family = forge("models", "locate", "--family", "flux", "--in", str(named))[1]["data"][0]
+    located = {file["name"]: file["path"] for file in family["files"] if file["path"]}
+    assert located == {name: str(file) for name, file in files.items()}
+    assert {file["why"] for file in family["files"] if file["path"]} == {
+        "found in m",
+        "found in m/clip",
+        "found in m/vae",
+    }
+
+
+def test_what_nobody_named_is_not_looked_into(in_folder: Path) -> None:
+    write_model(in_folder / "a.safetensors", FLUX)
+    write_model(in_folder / "unet" / "b.safetensors", FLUX)
+    assert forge("models", "ls")[1]["data"] == []
+
+
+@pytest.mark.parametrize("command", ["ls", "locate"])
+def test_a_named_folder_that_is_not_there_is_an_error(command: str, in_folder: Path) -> None:
+    code, answer = forge("models", command, "--in", "nowhere")
+    assert (code, "folder-missing" in codes(answer)) == (3, True)
