@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lora_forge.families import family_names
+
 if TYPE_CHECKING:
     from lora_forge.settings import Value
     from lora_forge.workflow.gather import Invocation
@@ -23,14 +25,14 @@ Datasets = Annotated[
         show_default=False,
     ),
 ]
-Family = Annotated[str | None, typer.Option("--family", help="flux, sdxl, sd15.")]
+Family = Annotated[str | None, typer.Option("--family", help=f"{', '.join(family_names())}.")]
 Trigger = Annotated[str | None, typer.Option("--trigger", "-t", help="The token that calls the subject.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the LoRA file.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a preset key: network.rank=24.")]
 Model = Annotated[str | None, typer.Option("--model", help="Base model file.")]
 ClipL = Annotated[str | None, typer.Option("--clip-l", help="CLIP-L file (FLUX).")]
-T5xxl = Annotated[str | None, typer.Option("--t5xxl", help="T5-XXL file (FLUX).")]
-Ae = Annotated[str | None, typer.Option("--ae", help="Autoencoder file (FLUX).")]
+T5xxl = Annotated[str | None, typer.Option("--t5xxl", help="T5-XXL file (FLUX, Chroma).")]
+Ae = Annotated[str | None, typer.Option("--ae", help="Autoencoder file (FLUX, Chroma).")]
 Vae = Annotated[str | None, typer.Option("--vae", help="Another VAE (SDXL, SD 1.5).")]
 Tokenizers = Annotated[str | None, typer.Option("--tokenizers", help="Folder of tokenizers for offline use.")]
 Reg = Annotated[str | None, typer.Option("--reg", help="Folder of regularization images.")]

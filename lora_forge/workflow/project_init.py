@@ -41,7 +41,7 @@ _PROSE = {
     "dataset": "The folder of images, with a .txt caption beside each.",
     "trigger": "The word that calls the subject; left out, it is read from folder names or captions.",
     "preset": "What to train: a name from `forge preset ls`, or a file of your own (`forge preset cp identity`).",
-    "family": "The base model's family: flux, sdxl, sd15; left out, the preset's first.",
+    "family": "The base model's family: {families}; left out, the preset's first.",
     "name": "The name of the LoRA file.",
     "reg": "Regularization images, for presets that train a text encoder.",
     "runs": "Where the runs are kept.",
@@ -98,11 +98,13 @@ def init_project(
 
 def project_text(filled: Mapping[str, str], family: Family) -> str:
     """The file's text: ``filled`` as it stands, an example for all else."""
+    from lora_forge.families import family_names
+
     lines = [_HEADER]
     for key, prose in _PROSE.items():
         value = filled.get(key)
         line = f"#{key}: {_example(key)}" if value is None else f"{key}: {yaml_text(value)}"
-        lines.append(f"# {prose}\n{line}\n")
+        lines.append(f"# {prose.format(families=', '.join(family_names()))}\n{line}\n")
     lines += [_models(filled, family), _OVERRIDES]
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from lora_forge.cli.app import app
@@ -30,6 +31,16 @@ def findings_of(folder: Path) -> list[object]:
     _, overrides, findings = gather_request({}, {}, folder, user_file=folder / "none.yaml")
     layers, problems = load_preset_layers("identity", folders=preset_folders(folder), cwd=folder)
     return [*findings, *problems, *merge_layers([*layers, *overrides])[2]]
+
+
+def test_every_family_is_named_where_a_person_chooses_one(in_folder: Path) -> None:
+    """In the help and in the new file, from the folder of families: a new one needs no second line."""
+    forge("init")
+    names = ", ".join(family_names())
+    assert f"family: {names};" in (in_folder / "forge.yaml").read_text()
+    assert "chroma" in names
+    (option,) = [each for each in get_command(app).commands["plan"].params if each.name == "family"]  # type: ignore[attr-defined]
+    assert option.help == f"{names}."
 
 
 @pytest.mark.parametrize("family", [None, *family_names()])
