@@ -25,15 +25,27 @@ def holds(file: ModelFile, facts: ModelFacts) -> bool:
     return (facts.family or facts.role) in file.holds
 
 
-def why_unusable(facts: ModelFacts) -> str | None:
-    """Why the engine would refuse or misread the file's numbers, or None."""
-    if facts.role == "unknown":
-        return "is no model that forge knows"
+def what_it_holds(facts: ModelFacts) -> str:
+    """The content in words: ``sdxl weights``."""
+    return "no model that forge knows" if facts.role == "unknown" else f"{facts.family or facts.role} weights"
+
+
+def why_refused(facts: ModelFacts) -> str | None:
+    """Why the engine would not load the numbers as they are stored, or None."""
     if facts.is_fp8 and not facts.dtype.startswith(LOADABLE_FP8):
         return f"is stored as {facts.dtype}; the engine loads {LOADABLE_FP8} alone"
-    if facts.quantization:
-        return f"is packed as {facts.quantization}, which the engine would misread"
     return None
+
+
+def why_misread(facts: ModelFacts) -> str | None:
+    """Why the engine would load the numbers and take them for others, or None."""
+    return f"is packed as {facts.quantization}, which the engine would misread" if facts.quantization else None
+
+
+def why_unusable(facts: ModelFacts) -> str | None:
+    """Why the file can stand in no place at all, or None."""
+    unknown = "is no model that forge knows" if facts.role == "unknown" else None
+    return unknown or why_refused(facts) or why_misread(facts)
 
 
 def why_unchosen(facts: ModelFacts, header: Header | None) -> str | None:

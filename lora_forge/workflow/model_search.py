@@ -171,12 +171,12 @@ def _read_named(file: ModelFile, named: Written | None) -> tuple[ModelFacts | No
 
 
 def _problem(file: ModelFile, facts: ModelFacts) -> str:
-    from lora_forge.models.suits import holds, why_unusable
+    from lora_forge.models.suits import holds, what_it_holds, why_unusable
 
     unusable = why_unusable(facts)
     if unusable:
         return unusable
-    return "" if holds(file, facts) else f"holds {facts.family or facts.role} weights, not {file.about}"
+    return "" if holds(file, facts) else f"holds {what_it_holds(facts)}, not {file.about}"
 
 
 def _described(facts: ModelFacts) -> dict[str, object]:
@@ -192,7 +192,7 @@ def _described(facts: ModelFacts) -> dict[str, object]:
 def _checked_model(name: str, path: Path) -> dict[str, object]:
     from lora_forge.families import family_names, load_family
     from lora_forge.models.facts import read_model
-    from lora_forge.models.suits import holds, why_unusable
+    from lora_forge.models.suits import holds, what_it_holds, why_unusable
     from lora_forge.presets.keys import did_you_mean
 
     families = [load_family(each) for each in family_names()]
@@ -206,7 +206,7 @@ def _checked_model(name: str, path: Path) -> dict[str, object]:
     if not any(holds(file, facts) for file in places):
         wanted = " or ".join(dict.fromkeys(file.about for file in places))
         hint = "forge models ls shows what each file is"
-        raise ProjectError(f"{path} holds {facts.family or facts.role} weights; {name} is {wanted}", hint)
+        raise ProjectError(f"{path} holds {what_it_holds(facts)}; {name} is {wanted}", hint)
     return _described(facts)
 
 

@@ -192,6 +192,15 @@ def test_a_file_that_cannot_be_the_base_model_is_an_error(facts: dict[str, objec
     assert code in {finding.code for finding in findings if finding.severity == "error"}
 
 
+@pytest.mark.parametrize("facts", [{"dtype": "F8_E5M2"}, {"quantization": "4-bit bitsandbytes"}])
+def test_a_plan_and_a_listing_refuse_a_file_in_the_same_words(facts: dict[str, object]) -> None:
+    from lora_forge.models.suits import why_unusable
+
+    file = model("model", **facts)
+    messages = {finding.message for finding in plan_with(Case(), models={"model": file}).findings}
+    assert f"model.safetensors {why_unusable(file)}" in messages
+
+
 def test_an_fp8_e4m3fn_base_model_is_welcome() -> None:
     findings = plan_with(Case(), models={"model": model("model", dtype="F8_E4M3")}).findings
     assert not {finding.code for finding in findings if finding.code.startswith("model-")}
