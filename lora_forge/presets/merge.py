@@ -31,6 +31,7 @@ _EXPECTED = {
     "less_than": "a number below {lt}",
     "less_than_equal": "{le} at the most",
     "too_short": "at least one entry",
+    "string_pattern_mismatch": "an ending with its dot, such as .txt",
 }
 _YAML_1_1_SWITCHES = {"yes", "no", "on", "off", "y", "n"}
 
@@ -136,13 +137,19 @@ def _hint(value: object, group: Sequence[ErrorDetails], key: str) -> str:
     kinds = {mistake["type"] for mistake in group}
     if "string_type" in kinds and isinstance(value, (bool, int, float)):
         return f'Put it in quotes: "{shown(value)}".'
-    if "bool_type" in kinds and isinstance(value, str) and value.lower() in _YAML_1_1_SWITCHES:
+    hint = _text_hint(value, kinds, group) if isinstance(value, str) else ""
+    return hint or f"Correct {key}, or write null to leave it to the default."
+
+
+def _text_hint(text: str, kinds: set[str], group: Sequence[ErrorDetails]) -> str:
+    """What to write in the place of a text; empty where nothing can be guessed."""
+    if "bool_type" in kinds and text.lower() in _YAML_1_1_SWITCHES:
         return "Write true or false."
-    if isinstance(value, str) and kinds & {"int_type", "float_type"}:
+    if kinds & {"int_type", "float_type"}:
         return "Write a plain number, without quotes, underscores or units."
-    if "list_type" in kinds and isinstance(value, str):
-        return f"Write [{value}]."
-    if kinds == {"literal_error"} and isinstance(value, str):
+    if "list_type" in kinds:
+        return f"Write [{text}]."
+    if kinds == {"literal_error"}:
         words = re.findall("'([^']*)'", group[0].get("ctx", {}).get("expected", ""))
-        return did_you_mean(value, words, f"Write one of {', '.join(words)}.")
-    return f"Correct {key}, or write null to leave it to the default."
+        return did_you_mean(text, words, f"Write one of {', '.join(words)}.")
+    return f"Write .{text}." if "string_pattern_mismatch" in kinds and text.isalnum() else ""

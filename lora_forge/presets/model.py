@@ -17,6 +17,7 @@ NotNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Side = Annotated[int, Field(ge=64, le=4096)]
+Ending = Annotated[str, Field(pattern=r"^\.[^/\\]+$")]
 ArgValue = Union[bool, int, float, str]
 
 
@@ -106,7 +107,7 @@ class Augment(Section):
 
 
 class Captions(Section):
-    extension: str = ".txt"
+    extension: Ending = ".txt"
     shuffle: bool = False
     keep_tokens: NotNegative = 0
     dropout: Fraction = 0.0

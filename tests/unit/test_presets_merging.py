@@ -79,6 +79,16 @@ def test_a_wrong_value_stands_at_the_column_of_its_own_part(text: str, place: st
     assert finding.where == place
 
 
+@pytest.mark.parametrize(
+    ("ending", "hint"), [("caption", "Write .caption."), ("a/b", "Correct captions.extension"), (".", "Correct")]
+)
+def test_an_ending_needs_its_dot(ending: str, hint: str) -> None:
+    (finding,) = findings_of(f"captions: {{extension: {ending}}}\n")
+    assert finding.message == f'captions.extension is "{ending}"; expected an ending with its dot, such as .txt.'
+    assert finding.hint.startswith(hint)
+    assert findings_of("captions: {extension: .wd14.txt}\n") == []
+
+
 @pytest.mark.parametrize(("kind", "hint"), [("lohar", "Did you mean loha?"), ("zzz", "Write one of lora, loha, lokr.")])
 def test_a_misspelt_choice_gets_the_nearest(kind: str, hint: str) -> None:
     (finding,) = findings_of(f"network: {{kind: {kind}}}\n")
