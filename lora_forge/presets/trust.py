@@ -129,7 +129,7 @@ OWNED_OPTIONS: Mapping[str, str] = {
 
 def check_trust(preset: Preset, origins: Mapping[str, Origin], *, trust_code: bool) -> list[Finding]:
     """Refuse what a file may not ask for; ``trust_code`` permits code alone, never a secret or a contradiction."""
-    findings = list(_options(preset.engine.options, _place("engine.options", origins)))
+    findings = list(_options(preset.engine.options, origins))
     if not trust_code:
         findings += _code(preset, origins)
     return findings
@@ -137,8 +137,8 @@ def check_trust(preset: Preset, origins: Mapping[str, Origin], *, trust_code: bo
 
 def _code(preset: Preset, origins: Mapping[str, Origin]) -> Iterator[Finding]:
     yield from _optimizer(preset.optimizer.name, _place("optimizer.name", origins))
-    place = _place("engine.options", origins)
     for option, value in preset.engine.options.items():
+        place = _place("engine.options", origins, option)
         if option in CODE_OPTIONS:
             yield _untrusted(f"engine.options.{option}", value, "makes the engine import a Python module", place)
         elif option in WEIGHT_OPTIONS and not str(value).endswith(".safetensors"):
@@ -157,8 +157,9 @@ def _untrusted(key: str, value: Value, what: str, place: str) -> Finding:
     return error("untrusted-code", f"{key} = {shown(value)} {what}.", hint, place)
 
 
-def _options(options: Mapping[str, bool | int | float | str], place: str) -> Iterator[Finding]:
+def _options(options: Mapping[str, bool | int | float | str], origins: Mapping[str, Origin]) -> Iterator[Finding]:
     for option in options:
+        place = _place("engine.options", origins, option)
         if option in SECRET_OPTIONS:
             message = f"engine.options.{option} would write a secret into the run's files."
             hint = f"Remove it and set the environment variable {SECRET_OPTIONS[option]}."
@@ -176,5 +177,5 @@ def _owned(option: str, place: str) -> Finding:
     return error("engine-option-owned", message, f"Remove it and use {key}.", place)
 
 
-def _place(key: str, origins: Mapping[str, Origin]) -> str:
-    return origins[key].written.where if key in origins else key
+def _place(key: str, origins: Mapping[str, Origin], part: str = "") -> str:
+    return origins[key].written.place(part) if key in origins else key

@@ -61,7 +61,8 @@ def test_a_secret_is_refused_even_from_the_trusted(option: str, tmp_path: Path) 
 
 
 def test_an_option_that_forge_decides_names_the_key_to_use(tmp_path: Path) -> None:
-    owned, own_word = check(tmp_path, "engine: {options: {max_train_steps: 9, resume: /x, clip_skip: 2}}\n")
+    owned, own_word = check(tmp_path, "engine:\n  options:\n    max_train_steps: 9\n    resume: /x\n    clip_skip: 2\n")
+    assert (owned.where, own_word.where) == ("theirs.yaml:4:5", "theirs.yaml:5:5")
     assert (owned.code, own_word.code) == ("engine-option-owned", "engine-option-owned")
     assert "schedule.steps" in owned.hint
     assert own_word.hint == "Remove it."
