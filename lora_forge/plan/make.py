@@ -21,7 +21,8 @@ from lora_forge.plan.network import decide_network, fp8_obstacle, lora_modules
 from lora_forge.plan.outputs import count_files, decide_outputs
 from lora_forge.plan.precision import decide_precision
 from lora_forge.plan.prompts import BY_SUBJECT, fill_prompts
-from lora_forge.plan.rules import Context, check_plan
+from lora_forge.plan.rule import Context
+from lora_forge.plan.rules import check_plan
 from lora_forge.plan.schedule import decide_schedule
 from lora_forge.policies.policy import Policy
 from lora_forge.presets.model import Preset

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lora_forge.findings import Severity
 from lora_forge.plan.model import Plan
-from lora_forge.plan.rules import Context, Rule
+from lora_forge.plan.rule import Context, Rule
 
 MOST_IDENTITY_RANK = 24
 MOST_IDENTITY_REPEATS = 10

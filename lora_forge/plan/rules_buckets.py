@@ -5,7 +5,7 @@ from __future__ import annotations
 from lora_forge.findings import Severity
 from lora_forge.plan.buckets import round_bounds
 from lora_forge.plan.model import Plan
-from lora_forge.plan.rules import Context, Rule
+from lora_forge.plan.rule import Context, Rule
 
 LOWEST_SHARE = 0.5
 """Below half of its native resolution a base model no longer draws what it was trained to."""

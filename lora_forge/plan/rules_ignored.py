@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lora_forge.findings import Finding, warning
 from lora_forge.plan.ignored import ignored_arguments, ignored_options, ignored_settings
 from lora_forge.plan.model import Plan
-from lora_forge.plan.rules import Context, place
+from lora_forge.plan.rule import Context, place
 
 
 def check_ignored(plan: Plan, context: Context) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from lora_forge.findings import Severity
 from lora_forge.plan.choices import BY_A_PERSON
 from lora_forge.plan.levers import card_class
 from lora_forge.plan.model import Plan
-from lora_forge.plan.rules import Context, Rule
+from lora_forge.plan.rule import Context, Rule
 
 GIB = 2**30
 SMALL_CARD_GIB = 10

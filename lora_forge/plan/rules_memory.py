@@ -5,7 +5,7 @@ from __future__ import annotations
 from lora_forge.findings import Severity
 from lora_forge.plan.memory import blocks_of, most_swapped, swap_fits
 from lora_forge.plan.model import Plan
-from lora_forge.plan.rules import Context, Rule
+from lora_forge.plan.rule import Context, Rule
 
 CHANGES_CAPTIONS = ("caption_dropout_rate", "caption_tag_dropout_rate", "token_warmup_step")
 DISK_CACHES = ("cache_latents_to_disk", "cache_text_encoder_outputs_to_disk")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lora_forge.findings import Severity
 from lora_forge.plan.model import ArgValue, Plan
 from lora_forge.plan.network_args import OWN_WORD, READ, RESHAPES, kind_fault
-from lora_forge.plan.rules import Context, Rule
+from lora_forge.plan.rule import Context, Rule
 
 BLOCK_CHOICES = ("all", "single", "double")
 RANK_LIMIT = 1024

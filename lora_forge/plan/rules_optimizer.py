@@ -14,7 +14,7 @@ from lora_forge.plan.optimizers import (
     is_schedule_free,
     wants_rate_near_one,
 )
-from lora_forge.plan.rules import Context, Rule
+from lora_forge.plan.rule import Context, Rule
 from lora_forge.presets.keys import meant
 
 HIGHEST_RATE = 1e-2

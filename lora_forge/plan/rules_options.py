@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lora_forge.findings import Severity
 from lora_forge.plan.model import ArgValue, Plan
-from lora_forge.plan.rules import Context, Rule
+from lora_forge.plan.rule import Context, Rule
 
 
 def _option(plan: Plan, name: str) -> ArgValue | None:

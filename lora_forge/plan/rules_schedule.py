@@ -5,7 +5,7 @@ from __future__ import annotations
 from lora_forge.findings import Severity
 from lora_forge.plan.model import Plan
 from lora_forge.plan.optimizers import is_schedule_free
-from lora_forge.plan.rules import Context, Rule
+from lora_forge.plan.rule import Context, Rule
 from lora_forge.presets.keys import meant
 
 USABLE_SCHEDULERS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lora_forge.findings import Severity
 from lora_forge.plan.model import Plan
-from lora_forge.plan.rules import Context, Rule
+from lora_forge.plan.rule import Context, Rule
 
 FEW_IMAGES = 15
 LONGEST_SHARE = 0.5

@@ -15,7 +15,8 @@ from lora_forge.families import load_family
 from lora_forge.machine import Gpu, Machine
 from lora_forge.models.facts import ModelFacts
 from lora_forge.plan.make import Ingredients, Planned, make_plan
-from lora_forge.plan.rules import Rule, all_rules
+from lora_forge.plan.rule import Rule
+from lora_forge.plan.rules import all_rules
 from lora_forge.policies import load_policy
 from lora_forge.presets.loader import load_preset_layers, shipped_folder
 from lora_forge.presets.merge import merge_layers

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lora_forge.families import family_names, load_family
 from lora_forge.families.family import NEVER_READ
-from lora_forge.plan.rules import Rule, all_rules
+from lora_forge.plan.rule import Rule
+from lora_forge.plan.rules import all_rules
 
 HEAD = """# What a plan is held to
 
