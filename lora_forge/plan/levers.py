@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from lora_forge.families.family import Family, Lever
 from lora_forge.machine import Machine
+from lora_forge.plan.choices import BY_A_PERSON
 from lora_forge.settings import Source, Written
 
 CARD_CLASSES_GIB = (8, 10, 12, 16, 24)
@@ -27,6 +28,11 @@ def vram(given: Written | None, machine: Machine) -> Written:
         return Written(None, Source.MACHINE, why="no GPU was found")
     smallest = min(machine.gpus, key=lambda gpu: gpu.vram_gib)
     return Written(round(smallest.vram_gib, 1), Source.MACHINE, why=f"{smallest.name}, as its driver says")
+
+
+def for_another_machine(vram: Source, machine: Machine) -> bool:
+    """A card was named and none is here: the plan is made for elsewhere, and this machine's lack does not count."""
+    return not machine.gpus and vram in BY_A_PERSON
 
 
 def card_class(vram_gib: float) -> int | None:

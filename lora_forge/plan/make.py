@@ -15,7 +15,7 @@ from lora_forge.models.facts import ModelFacts
 from lora_forge.plan import model as p
 from lora_forge.plan.choices import Choices
 from lora_forge.plan.disk import cache_bytes
-from lora_forge.plan.levers import active_levers
+from lora_forge.plan.levers import active_levers, for_another_machine
 from lora_forge.plan.memory import blocks_of, decide_memory
 from lora_forge.plan.network import decide_network, fp8_obstacle, lora_modules
 from lora_forge.plan.outputs import count_files, decide_outputs
@@ -73,7 +73,8 @@ def make_plan(given: Ingredients) -> Planned:
     encoder = _text_encoder(choices, steps)
     modules = lora_modules(given.family, given.models, encoder)
     obstacle = fp8_obstacle(choices, modules)
-    precision, precision_notes = decide_precision(choices, given.family, given.machine, obstacle)
+    elsewhere = for_another_machine(given.vram.source, given.machine)
+    precision, precision_notes = decide_precision(choices, given.family, given.machine, obstacle, elsewhere=elsewhere)
     memory, memory_notes = decide_memory(
         choices, given.family, captions, augment, encoder, blocks_of(given.family, given.models)
     )

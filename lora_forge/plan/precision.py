@@ -13,10 +13,14 @@ from lora_forge.settings import Source
 
 
 def decide_precision(
-    choices: Choices, family: Family, machine: Machine, fp8_obstacle: str | None
+    choices: Choices, family: Family, machine: Machine, fp8_obstacle: str | None, *, elsewhere: bool = False
 ) -> tuple[PrecisionPlan, list[Finding]]:
-    """``fp8_obstacle`` says why the network cannot lie on an fp8 base, where it cannot."""
-    mixed, findings = _mixed(choices.of("precision.mixed"), machine)
+    """``fp8_obstacle`` says why the network cannot lie on an fp8 base, where it cannot.
+
+    ``elsewhere``: the run will have a card, though this machine has none.
+    """
+    on_cpu = not machine.gpus and not elsewhere
+    mixed, findings = _mixed(choices.of("precision.mixed"), machine, on_cpu=on_cpu)
     full = cast("Decided[bool]", choices.of("precision.full"))
     if full.value and mixed.value == "no":
         full = because(full, False, Source.MACHINE, "full half-precision needs mixed precision")
@@ -25,7 +29,7 @@ def decide_precision(
         hint = "it takes twice the memory; --set network.kind=loha or lora keeps fp8"
         findings.append(warning("no-fp8-network", f"{fp8_obstacle}: the base stays in {mixed.value}", hint))
         fp8 = because(fp8, False, Source.FAMILY, fp8_obstacle)
-    elif fp8.value and not machine.gpus and not family.fp8_runs_on_cpu:
+    elif fp8.value and on_cpu and not family.fp8_runs_on_cpu:
         why = f"{family.title} cannot compute its norms in fp8 on a CPU"
         findings.append(info("no-fp8", f"{why}: the base model stays in {mixed.value}"))
         fp8 = because(fp8, False, Source.MACHINE, why)
@@ -33,8 +37,8 @@ def decide_precision(
     return plan, findings
 
 
-def _mixed(decided: Decided[object], machine: Machine) -> tuple[Decided[object], list[Finding]]:
-    if not machine.gpus:
+def _mixed(decided: Decided[object], machine: Machine, *, on_cpu: bool) -> tuple[Decided[object], list[Finding]]:
+    if on_cpu:
         slow = warning(
             "no-gpu",
             "no CUDA GPU was found: the training would run on the CPU, which is very slow",

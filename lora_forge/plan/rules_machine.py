@@ -5,7 +5,7 @@ from __future__ import annotations
 from lora_forge.families.family import Lever
 from lora_forge.findings import Severity
 from lora_forge.plan.choices import BY_A_PERSON
-from lora_forge.plan.levers import card_class
+from lora_forge.plan.levers import card_class, for_another_machine
 from lora_forge.plan.model import Plan
 from lora_forge.plan.rule import Context, Rule
 
@@ -15,13 +15,14 @@ FLUX_BATCH_24_GIB = 2
 """The engine's FLUX guide, for 24 GB with an fp8 base."""
 
 
-def for_another_machine(plan: Plan, context: Context) -> bool:
-    """A card was named and none is here: the plan is made for elsewhere."""
-    return not context.machine.gpus and plan.vram_gib.source in BY_A_PERSON
-
-
 def _on_cpu(plan: Plan, context: Context) -> bool:
-    return not context.machine.gpus and not for_another_machine(plan, context)
+    return not context.machine.gpus and not for_another_machine(plan.vram_gib.source, context.machine)
+
+
+def planned_elsewhere(plan: Plan, context: Context) -> str | None:
+    if not for_another_machine(plan.vram_gib.source, context.machine):
+        return None
+    return f"the plan is for another machine, with a card of {plan.vram_gib.value:g} GB; this one has no CUDA GPU"
 
 
 def too_many_gpus(plan: Plan, context: Context) -> str | None:
@@ -103,14 +104,17 @@ def disk_space(plan: Plan, context: Context) -> str | None:
     return f"checkpoints and caches take about {needed:.1f} GiB, and {free:.1f} GiB are free"
 
 
-ERROR, WARNING = Severity.ERROR, Severity.WARNING
+ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 GUIDE = "docs/flux_train_network.md"
 OPTIONS, BATCH = "engine.options", "schedule.batch_size"
 NO_AUGMENT = "--set augment.color=false --set augment.random_crop=false"
 FEWER = "--set schedule.checkpoint_every=N, or --runs DIR on another disk"
 ALLOW = "leave it to forge, or name a larger card with --vram"
 
+HERE = "leave --vram out to plan for this machine"
+
 MACHINE_RULES: tuple[Rule, ...] = (
+    Rule("another-machine", INFO, "vram", "the machine", "", planned_elsewhere, HERE),
     Rule("gpu-count", ERROR, "gpus", "the machine", "refuses", too_many_gpus, "--gpus with what is there"),
     Rule("cpu-processes", ERROR, "gpus", "tn, accelerator.prepare", "fails", cpu_processes, "--gpus 1"),
     Rule("cpu-offload", ERROR, OPTIONS, "flux_models:487", "fails", cpu_offload, "leave it out"),

@@ -71,6 +71,9 @@ def refuse_unready(planned: PlanResult) -> None:
         raise PlanError(
             "the plan has errors; nothing was started", "mend what is named above", findings=planned.findings
         )
+    elsewhere = [finding for finding in planned.findings if finding.code == "another-machine"]
+    if elsewhere:
+        raise PlanError(elsewhere[0].message, elsewhere[0].hint)
     engine = [finding for finding in planned.findings if finding.code == "engine-not-ready"]
     missing = [finding for finding in planned.findings if finding.code == "model-missing"]
     if engine:

@@ -210,3 +210,16 @@ def test_a_place_that_cannot_be_written_is_said_in_the_plan(
     monkeypatch.setattr(os, "access", lambda place, mode: not str(place).endswith("project"))
     _, answer = forge("plan", "--preset", "identity", "--dataset", str(draw_dataset()))
     assert "run-dir-unwritable" in codes(answer, "warning")
+
+
+def test_a_plan_for_a_card_elsewhere_is_made_here_and_not_trained_here(
+    draw_dataset: Draw, in_folder: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    asked = ("--preset", "face-loha", "--family", "sdxl", "--dataset", str(draw_dataset(15)), "--vram", "8")
+    code, answer = forge("plan", *asked)
+    assert (code, "another-machine" in codes(answer, "info")) == (0, True)
+    assert "fp8_base_unet = true" in answer["data"]["rendered"]["train_toml"]
+    code, answer = forge("train", *asked)
+    assert (code, "another machine" in answer["error"]["message"]) == (3, True)
+    assert not (in_folder / "runs").exists()

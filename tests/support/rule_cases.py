@@ -159,6 +159,7 @@ BREAKS: dict[str, Case] = {
     "validation-range": Case(options(validation_split=10.0, validation_seed=42)),
     "timestep-low": Case(options(min_timestep=-5), family="sdxl"),
     "timestep-high": Case(options(max_timestep=5000), family="sdxl"),
+    "another-machine": Case(vram=8.0, cards=0),
     "gpu-count": Case(gpus=2),
     "cpu-processes": Case(gpus=2, cards=0),
     "cpu-offload": Case(options(cpu_offload_checkpointing=True), cards=0),

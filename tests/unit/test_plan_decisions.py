@@ -103,6 +103,29 @@ def test_sdxl_keeps_its_base_in_bf16_on_a_cpu() -> None:
     assert planned.plan.precision.fp8_base.value is False
 
 
+@pytest.mark.parametrize("family", ["sdxl", "sd15", "flux"])
+def test_a_named_card_is_planned_for_as_if_it_were_here(family: str) -> None:
+    here, elsewhere = (plan_case(Case(family=family, vram=8.0, cards=cards)) for cards in (1, 0))
+    assert elsewhere.plan == here.plan
+    assert {finding.code for finding in elsewhere.findings} - {finding.code for finding in here.findings} == {
+        "another-machine"
+    }
+
+
+def test_a_loha_planned_for_a_card_elsewhere_computes_beside_its_fp8_base() -> None:
+    case = Case(preset="face-loha", family="sdxl", vram=8.0, cards=0)
+    assert plan(case).precision.fp8_base.value is True
+    assert plan(case).network.args.value["bypass_mode"] is True
+    off = replace(case, settings={"network.args": {"bypass_mode": False}})
+    assert "lycoris-fp8" in {finding.code for finding in plan_case(off).findings}
+
+
+def test_the_processor_of_this_machine_does_not_judge_a_plan_for_another() -> None:
+    settings = {"precision.mixed": "fp16", "engine.options": {"cpu_offload_checkpointing": True}}
+    found = {finding.code for finding in plan_case(Case(settings, vram=24.0, cards=0, gpus=2)).findings}
+    assert not found & {"no-gpu", "no-fp8", "cpu-fp16", "cpu-offload", "cpu-processes"}
+
+
 def test_lokr_over_convolutions_keeps_its_base_in_bf16_on_any_card() -> None:
     planned = plan_case(Case(preset="style-lokr", family="sdxl"))
     assert planned.plan.precision.fp8_base.value is False
