@@ -55,7 +55,7 @@ def render(plan: Plan, family: Family, files: RunFiles, home: EngineHome, machin
     return Rendered(
         train_toml=_missing_note(family, files) + dump_toml(options),
         dataset_toml=dump_toml(dataset_document(plan, files)),
-        prompts=json.dumps(prompt_document(plan), ensure_ascii=False, indent=1) + "\n",
+        prompts=json.dumps(prompt_document(plan, family), ensure_ascii=False, indent=1) + "\n",
         argv=(*launcher, str(GUEST), *arguments),
         plain_argv=None if two_phase else (*launcher, str(home.checkout / f"{family.script}.py"), *arguments),
         plain_argv_why="the engine alone cannot freeze a text encoder half-way" if two_phase else "",

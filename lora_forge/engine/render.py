@@ -70,7 +70,7 @@ def missing_models(family: Family, files: RunFiles) -> tuple[str, ...]:
     return tuple(file.flag for file in family.files if file.required and file.name not in files.models)
 
 
-def prompt_document(plan: Plan) -> list[dict[str, ArgValue]]:
+def prompt_document(plan: Plan, family: Family) -> list[dict[str, ArgValue]]:
     """The sample prompts as JSON: in the engine's text form a prompt with ``--w`` in it would be read as an option."""
     sampling = plan.sampling
     side = plan.data.resolution.value
@@ -81,7 +81,8 @@ def prompt_document(plan: Plan) -> list[dict[str, ArgValue]]:
             "height": side,
             "seed": sampling.seed.value or 0,
             "sample_steps": sampling.steps.value or 1,
-            "guidance_scale": sampling.guidance.value or 1.0,
+            family.guidance_word: sampling.guidance.value or 1.0,
+            **family.prompt_always,
         }
         for prompt in sampling.prompts.value
     ]

@@ -38,6 +38,7 @@ FAMILY = Family(
         FamilyDefault("loss.guidance_scale", 0.0, f"{_GUIDE}: trained without guidance"),
         FamilyDefault("loss.timestep_sampling", "sigmoid", _GUIDE),
         FamilyDefault("loss.model_prediction_type", "raw", f"{_GUIDE}: the raw velocity"),
+        FamilyDefault("sampling.guidance", 4.0, f"{_GUIDE}: real guidance of 4, the embedded one at 0"),
         FamilyDefault("optimizer.max_grad_norm", 0.0, f"{_GUIDE}: Adafactor clips by itself", optimizer="adafactor"),
     ),
     always={"model_type": "chroma", "apply_t5_attn_mask": True},
@@ -59,5 +60,6 @@ FAMILY = Family(
     caption_values=512 * 4096,
     blocks=(19, 38),
     max_blocks_to_swap=35,
+    prompt_always={"guidance_scale": 0.0},
     verified=False,
 )

@@ -116,6 +116,10 @@ class Family:
     blocks: tuple[int, int] = (0, 0)
     """(double, single) block count of the family's usual base model."""
     max_blocks_to_swap: int | None = None
+    guidance_word: str = "scale"
+    """What the family's sampler calls the guidance of a picture; it passes over any other word in silence."""
+    prompt_always: Mapping[str, OptionValue] = field(default_factory=dict)
+    """Said with every sample prompt, because the sampler's own default differs."""
     levers: tuple[Lever, ...] = ()
     fp8_runs_on_cpu: bool = True
     """False where norms in fp8 fail without CUDA, whose autocast runs them in fp32."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lora_forge.families.family import Family, Lever, ModelFile
+from lora_forge.families.family import Family, FamilyDefault, Lever, ModelFile
 from lora_forge.families.modules import clip_l_modules, sd15_modules
 
 _FLOW_ONLY = "only flow-matching families read it"
@@ -21,7 +21,7 @@ FAMILY = Family(
     bucket_divisor=64,
     network_modules={"lora": "networks.lora", "loha": "lycoris.kohya", "lokr": "lycoris.kohya"},
     fp8_option="fp8_base_unet",
-    defaults=(),
+    defaults=(FamilyDefault("sampling.guidance", 7.5, "what the engine's sampler takes where nothing is said"),),
     always={"sdpa": True},
     inert={
         "loss.guidance_scale": _FLOW_ONLY,

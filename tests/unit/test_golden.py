@@ -5,6 +5,7 @@ Renew them with ``GOLDEN=write pytest tests/unit/test_golden.py`` and read the d
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -99,6 +100,24 @@ def test_every_preset_renders_as_it_did(preset: str, family: str) -> None:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
     assert {name: (folder / name).read_text(encoding="utf-8") for name in texts} == texts
+
+
+@pytest.mark.parametrize(
+    ("preset", "family", "said"),
+    [
+        ("adaptive", "flux", {"guidance_scale": 3.5}),
+        ("style", "flux", {"guidance_scale": 3.5}),
+        ("adaptive", "sdxl", {"scale": 3.5}),
+        ("style", "sdxl", {"scale": 7.5}),
+        ("face-loha", "sd15", {"scale": 7.5}),
+        ("style", "chroma", {"scale": 4.0, "guidance_scale": 0.0}),
+    ],
+)
+def test_each_familys_sampler_is_told_the_guidance_in_its_own_word(
+    preset: str, family: str, said: dict[str, float]
+) -> None:
+    for prompt in json.loads(rendered_of(preset, family).prompts):
+        assert {key: value for key, value in prompt.items() if key.endswith("scale")} == said
 
 
 @pytest.mark.parametrize(("preset", "family"), cases())
