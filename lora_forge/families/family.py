@@ -101,6 +101,7 @@ class Family:
     """Preset keys that the engine accepts and ignores for this family → why."""
     text_encoders: tuple[str, ...]
     trainable_text_encoders: tuple[str, ...]
+    """Those that the engine lays a LoRA on without being asked for more."""
     caches_text_encoder_outputs: bool
     """Whether the engine can cache them for this family at all."""
     caches_while_training_text_encoder: bool

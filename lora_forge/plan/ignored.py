@@ -148,6 +148,15 @@ _OPTIONS: tuple[_Row, ...] = (
         lambda p: not (_option(p, "logging_dir") or _option(p, "log_with")),
         "nothing is logged (no logging_dir)",
     ),
+    _Row(
+        (
+            *("zero_stage", "zero3_init_flag", "zero3_save_16bit_model", "fp16_master_weights_and_gradients"),
+            *("offload_optimizer_device", "offload_optimizer_nvme_path"),
+            *("offload_param_device", "offload_param_nvme_path"),
+        ),
+        lambda p: not _option(p, "deepspeed"),
+        "only deepspeed reads it",
+    ),
     _Row(("sigmoid_scale",), _sampling_not("sigmoid", "shift", "flux_shift"), "timesteps are not sampled by a sigmoid"),
     _Row(
         ("weighting_scheme", "logit_mean", "logit_std", "mode_scale"),

@@ -77,12 +77,6 @@ def workers_persist(plan: Plan, _context: Context) -> str | None:
     return "persistent_data_loader_workers needs workers, and there are 0" if keeps and not workers else None
 
 
-def xformers(plan: Plan, context: Context) -> str | None:
-    if not plan.engine_options.value.get("xformers") or "xformers" in context.family.inert_options:
-        return None
-    return "xformers is not in the engine's locked environment; torch's own attention (sdpa) is sent anyway"
-
-
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
 SWAP, OPTIONS, MIXED = "memory.blocks_to_swap", "engine.options", "precision.mixed"
 BF16 = "--set precision.mixed=bf16"
@@ -109,5 +103,4 @@ MEMORY_RULES: tuple[Rule, ...] = (
     Rule("cached-captions", ERROR, OPTIONS, "fn:65, tu:1102", "refuses", cached_captions_change, NO_TE_CACHE),
     Rule("disk-cache", ERROR, OPTIONS, "tu:4424, fn:59", "refuses", disk_cache_alone, AUGMENTED),
     Rule("workers-persist", ERROR, OPTIONS, "tn:779", "refuses", workers_persist, "leave it out, or give workers"),
-    Rule("xformers", ERROR, OPTIONS, "the lock", "fails", xformers, "leave xformers out"),
 )

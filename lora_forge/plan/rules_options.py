@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from lora_forge.findings import Severity
 from lora_forge.plan.model import ArgValue, Plan
 from lora_forge.plan.rule import Context, Rule
+
+
+class Wants(NamedTuple):
+    """An option that makes the engine import a package that its lock does not hold."""
+
+    option: str
+    values: tuple[ArgValue, ...]
+    package: str
+    instead: str
+
+
+WANTS = (
+    Wants("xformers", (True,), "xformers", "torch's own attention (sdpa) is sent anyway"),
+    Wants("deepspeed", (True,), "deepspeed", "fp8 and block swap save memory without it"),
+    Wants("log_with", ("wandb", "all"), "wandb", "tensorboard is there, and needs a logging_dir"),
+)
 
 
 def _option(plan: Plan, name: str) -> ArgValue | None:
@@ -107,6 +124,22 @@ def validation_takes_images(plan: Plan, _context: Context) -> str | None:
     return f"validation_split {share} takes images from the training, and the plan's epochs count them all"
 
 
+def package_missing(plan: Plan, context: Context) -> str | None:
+    for wants in WANTS:
+        value = _option(plan, wants.option)
+        if value in wants.values and _reads(context, wants.option):
+            lacks = f"needs the package {wants.package}, which is not in the engine's locked environment"
+            return f"{wants.option} = {value} {lacks}; {wants.instead}"
+    return None
+
+
+def log_folder(plan: Plan, _context: Context) -> str | None:
+    asked = _option(plan, "log_with")
+    if asked != "tensorboard" or _option(plan, "logging_dir"):
+        return None
+    return f"log_with = {asked} needs a logging_dir, and there is none"
+
+
 def _beyond(name: str, low: float, high: float) -> Callable[[Plan, Context], str | None]:
     def check(plan: Plan, context: Context) -> str | None:
         value = _option(plan, name)
@@ -155,6 +188,8 @@ OPTION_RULES: tuple[Rule, ...] = (
     Rule(
         "validation-split", WARNING, OPTIONS, "tu, DreamBoothDataset", "obeys", validation_takes_images, "a larger set"
     ),
+    Rule("option-package", ERROR, OPTIONS, "the lock", "refuses", package_missing, OUT),
+    Rule("log-folder", ERROR, OPTIONS, "tu:5451", "refuses", log_folder, "give logging_dir too, or leave log_with out"),
     Rule("timestep-order", ERROR, OPTIONS, "tu:6062", "misreads", timestep_order, "min_timestep below max_timestep"),
     Rule("caption-dropout-range", ERROR, OPTIONS, "tu", "obeys", _beyond("caption_dropout_rate", *WHOLE), "0.1"),
     Rule("tag-dropout-range", ERROR, OPTIONS, "tu", "obeys", _beyond("caption_tag_dropout_rate", *WHOLE), "0.1"),

@@ -15,8 +15,15 @@ def _trains(plan: Plan) -> bool:
     return plan.text_encoder.mode.value != "frozen"
 
 
-def reg_missing(plan: Plan, _context: Context) -> str | None:
-    if not plan.text_encoder.reg_required.value or plan.data.reg_images.value:
+def untrainable(plan: Plan, context: Context) -> str | None:
+    if not _trains(plan) or context.family.trainable_text_encoders:
+        return None
+    has = " and ".join(context.family.text_encoders)
+    return f"{context.family.title} has {has} alone, on which the engine lays no LoRA: nothing of it would train"
+
+
+def reg_missing(plan: Plan, context: Context) -> str | None:
+    if not plan.text_encoder.reg_required.value or plan.data.reg_images.value or untrainable(plan, context):
         return None
     return f"text_encoder.mode {plan.text_encoder.mode.value} needs regularization images, and there are none"
 
@@ -84,6 +91,7 @@ PHASES = "--set text_encoder.mode=two-phase"
 RATIO = "--set text_encoder.learning_rate_ratio=0.4"
 
 TEXT_ENCODER_RULES: tuple[Rule, ...] = (
+    Rule("text-encoder-untrainable", ERROR, MODE, "fn:71", "ignores", untrainable, FROZEN),
     Rule("reg-missing", ERROR, MODE, SOURCE, "obeys", reg_missing, REG),
     Rule("switch-late", ERROR, "text_encoder.switch_at", SOURCE, "", switch_late, EARLIER),
     Rule("switch-at-once", ERROR, "text_encoder.switch_at", SOURCE, "", switch_at_once, "more steps"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lora_forge.engine.home import LOCKS, variants
+from lora_forge.plan.rules_options import WANTS
 
 # Asked for by the engine → what the lock holds instead; each is justified in docs/adr/0003-engine-lock.md.
 DEPARTURES = {
@@ -36,6 +37,11 @@ def test_a_lock_follows_the_engine_save_for_the_departures(engine_checkout: Path
     assert {name: held[name] for name, version in expected.items() if version} == {
         name: version for name, version in expected.items() if version
     }
+
+
+@pytest.mark.parametrize("variant", sorted(variants()))
+def test_no_lock_holds_a_package_that_the_plan_says_it_lacks(variant: str) -> None:
+    assert not {wants.package for wants in WANTS} & set(pins(LOCKS / f"{variant}.in"))
 
 
 def test_each_departure_is_still_one(engine_checkout: Path) -> None:

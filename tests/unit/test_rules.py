@@ -12,6 +12,7 @@ from rule_document import document
 from lora_forge.engine.render import RunFiles, SubsetFolder, train_options
 from lora_forge.plan.memory import most_swapped
 from lora_forge.plan.rules import all_rules
+from lora_forge.plan.rules_options import WANTS, Wants
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "engine-rules.md"
 IGNORED = {"no-effect", "option-no-effect", "argument-no-effect"}
@@ -57,6 +58,30 @@ def test_what_has_no_effect_is_said_and_not_sent(family: str, sent: dict[str, ob
     asked, _ = as_asked(case, Path("/run"))
     for key in sent["engine.options"]:  # type: ignore[attr-defined]
         assert key in asked and key not in rendered
+
+
+@pytest.mark.parametrize("wants", WANTS, ids=lambda wants: wants.option)
+def test_an_option_whose_package_the_lock_lacks_stops_the_run(wants: Wants) -> None:
+    for value in wants.values:
+        findings = plan_case(Case({"engine.options": {wants.option: value}}, family="sdxl")).findings
+        (said,) = [finding.message for finding in findings if finding.code == "option-package"]
+        assert wants.option in said and f"package {wants.package}," in said
+
+
+def test_xformers_is_passed_over_where_the_family_has_its_own_attention() -> None:
+    assert "option-package" not in codes(Case(options(xformers=True)))
+
+
+def test_what_only_deepspeed_reads_is_said_and_not_sent() -> None:
+    case = Case(options(zero_stage=2, offload_optimizer_device="cpu"))
+    found = [finding for finding in plan_case(case).findings if finding.code == "option-no-effect"]
+    assert len(found) == 2 and "zero_stage" not in rendered_options(case)
+
+
+@pytest.mark.parametrize("mode", ["trained", "two-phase"])
+def test_chroma_has_no_text_encoder_to_train(mode: str) -> None:
+    findings = plan_case(Case({"text_encoder.mode": mode}, family="chroma")).findings
+    assert [finding.code for finding in findings if finding.severity == "error"] == ["text-encoder-untrainable"]
 
 
 def test_an_argument_that_no_module_reads_is_not_sent() -> None:
