@@ -87,6 +87,7 @@ def _network(plan: Plan) -> str:
     )
     if network.conv_rank.value:
         text += f", conv rank {network.conv_rank.value}"
+        text += f", conv alpha {network.conv_alpha.value:g}" if network.conv_alpha.value else ""
     if network.kind.value == "lokr":
         text += f", factor {network.factor.value}"
     return text + (f", dropout {network.dropout.value:g}" if network.dropout.value else "")

@@ -19,6 +19,7 @@ from lora_forge.plan.sizes import (
     splits_convolution,
     tensor_bytes,
 )
+from lora_forge.policies.policy import Sized
 from lora_forge.settings import Source
 
 DEFAULT_RANK = 16
@@ -39,27 +40,55 @@ class LoraSize(NamedTuple):
 def decide_network(choices: Choices, family: Family, precision: PrecisionPlan) -> NetworkPlan:
     kind = cast("Decided[str]", choices.of("network.kind"))
     rank = _rank(choices)
-    alpha = choices.sized("network.alpha", choices.sizing.alpha)
-    if alpha.value is None:
-        why = "alpha equals rank, so the learning rate acts unscaled"
-        alpha = Decided(value=float(cast("int", rank.value)), source=Source.DEFAULT, why=why)
+    alpha = _alpha(choices, rank)
+    conv_rank = _conv_rank(choices, family, rank)
     return NetworkPlan(
         kind=kind,
         rank=rank,
         alpha=alpha,
         dropout=choices.of("network.dropout"),
-        conv_rank=choices.of("network.conv_rank"),
-        conv_alpha=choices.of("network.conv_alpha"),
+        conv_rank=conv_rank,
+        conv_alpha=_conv_alpha(choices, family, conv_rank, alpha.value / rank.value),
         factor=_factor(choices, kind.value),
         args=_args(choices, family, kind.value, precision),
     )
 
 
-def _rank(choices: Choices) -> Decided[object]:
+def _rank(choices: Choices) -> Decided[int]:
     rank = choices.sized("network.rank", choices.sizing.rank)
     if rank.value is None:
         return Decided(value=DEFAULT_RANK, source=Source.DEFAULT, why="16 suits most sets of 15 to 30 images")
-    return rank
+    return cast("Decided[int]", rank)
+
+
+def _alpha(choices: Choices, rank: Decided[int]) -> Decided[float]:
+    by_policy = choices.sizing.alpha
+    if by_policy and choices.sizing.alpha_is_rank:
+        by_policy = Sized(float(rank.value), by_policy.why)
+    alpha = choices.sized("network.alpha", by_policy)
+    if alpha.value is None:
+        why = "alpha equals rank, so the learning rate acts unscaled"
+        return Decided(value=float(rank.value), source=Source.DEFAULT, why=why)
+    return cast("Decided[float]", alpha)
+
+
+def _conv_rank(choices: Choices, family: Family, rank: Decided[int]) -> Decided[int | None]:
+    """LyCORIS lays itself on convolutions too; its own rank for them, where none is said, is the linear one."""
+    decided = cast("Decided[int | None]", choices.of("network.conv_rank"))
+    plain = choices.of("network.kind").value == "lora"
+    if decided.value is not None or plain or "network.conv_rank" in family.inert:
+        return decided
+    return Decided(value=rank.value, source=Source.DEFAULT, why="LyCORIS trains convolutions at the rank of the rest")
+
+
+def _conv_alpha(
+    choices: Choices, family: Family, conv_rank: Decided[int | None], per_rank: float
+) -> Decided[float | None]:
+    """Left unsaid, the engine would take 1 for a plain LoRA and the linear alpha for LyCORIS, whatever the rank."""
+    decided = cast("Decided[float | None]", choices.of("network.conv_alpha"))
+    if decided.value is not None or conv_rank.value is None or "network.conv_rank" in family.inert:
+        return decided
+    return Decided(value=conv_rank.value * per_rank, source=Source.DEFAULT, why="to its rank as alpha is to rank")
 
 
 def fp8_obstacle(choices: Choices, modules: tuple[LoraModule, ...]) -> str | None:
@@ -72,7 +101,7 @@ def fp8_obstacle(choices: Choices, modules: tuple[LoraModule, ...]) -> str | Non
         return None
     shape = NetworkShape(
         kind="lokr",
-        rank=cast("int", _rank(choices).value),
+        rank=_rank(choices).value,
         alpha=1.0,
         conv_rank=cast("int | None", choices.of("network.conv_rank").value),
         factor=cast("int", _factor(choices, "lokr").value),

@@ -12,7 +12,7 @@ from lora_forge.findings import Severity
 from lora_forge.machine import Machine
 from lora_forge.models.facts import ModelFacts
 from lora_forge.plan.choices import Choices
-from lora_forge.plan.model import Plan
+from lora_forge.plan.model import Decided, Plan
 from lora_forge.policies.policy import Policy
 from lora_forge.presets.model import Preset
 
@@ -51,9 +51,29 @@ class Rule(NamedTuple):
     engine: Fate
     check: Check
     hint: str = ""
+    judges_written: bool = False
+    """Whether it judges what somebody wrote, even where something else was decided."""
 
 
-def place(where: str, context: Context) -> str:
+def place(rule: Rule, plan: Plan, context: Context) -> str:
+    """Where the judged value comes from: the file and line, or the flag, of its writer; the key where nobody wrote it.
+
+    A key may be written in one place and decided by the policy, the family or the
+    machine all the same: then its writer is not to blame.
+    """
+    leaf = None if rule.judges_written else _leaf(plan, rule.where)
+    return written_at(rule.where, context) if leaf is None else leaf.where or rule.where
+
+
+def written_at(key: str, context: Context) -> str:
     """The file and line that wrote the key, where somebody did."""
-    origin = context.choices.origins.get(where)
-    return origin.written.where if origin and origin.written.where else where
+    origin = context.choices.origins.get(key)
+    return origin.written.where if origin and origin.written.where else key
+
+
+def _leaf(plan: Plan, key: str) -> Decided[object] | None:
+    """The plan's decision at a dotted key; None for what a plan does not repeat."""
+    found: object = plan
+    for part in key.replace("engine.options", "engine_options").split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, Decided) else None

@@ -46,6 +46,6 @@ def check_plan(plan: Plan, context: Context) -> Iterator[Finding]:
     for rule in all_rules():
         message = rule.check(plan, context)
         if message:
-            yield Finding(rule.code, rule.severity, message, rule.hint, place(rule.where, context))
+            yield Finding(rule.code, rule.severity, message, rule.hint, place(rule, plan, context))
     yield from check_models(context.family, context.models)
     yield from check_ignored(plan, context)

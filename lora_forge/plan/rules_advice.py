@@ -11,6 +11,7 @@ from lora_forge.plan.rule import Context, Rule
 MOST_IDENTITY_RANK = 24
 MOST_IDENTITY_REPEATS = 10
 USUAL_ALPHA_RATIOS = (0.5, 1.0)
+NIL = 1e-9
 DILUTED_FROM = 60
 FEW_STYLE = (8, 15)
 OVERFITS = "over-fits: plastic skin, one pose (seen at rank 48 with 20 repeats)"
@@ -53,11 +54,25 @@ def identity_repeats(plan: Plan, context: Context) -> str | None:
 
 
 def alpha_ratio(plan: Plan, _context: Context) -> str | None:
-    ratio = plan.network.alpha.value / plan.network.rank.value
-    if any(abs(ratio - usual) < 1e-9 for usual in USUAL_ALPHA_RATIOS):
+    unusual = _unusual(plan, plan.network.alpha.value, plan.network.rank.value)
+    return f"alpha/rank is {unusual}" if unusual else None
+
+
+def conv_alpha_ratio(plan: Plan, context: Context) -> str | None:
+    """Only where it is a pair of its own: one that follows the other has its finding already."""
+    network = plan.network
+    rank, alpha, linear = network.conv_rank.value, network.conv_alpha.value, network.alpha.value / network.rank.value
+    if rank is None or alpha is None or "network.conv_rank" in context.family.inert or abs(alpha / rank - linear) < NIL:
         return None
-    rate = plan.optimizer.learning_rate.value
-    return f"alpha/rank is {ratio:g}, an unusual pair: the LoRA learns as if the rate were {rate * ratio:g}"
+    unusual = _unusual(plan, alpha, rank)
+    return f"conv_alpha/conv_rank is {unusual}" if unusual else None
+
+
+def _unusual(plan: Plan, alpha: float, rank: int) -> str:
+    ratio, rate = alpha / rank, plan.optimizer.learning_rate.value
+    if any(abs(ratio - usual) < NIL for usual in USUAL_ALPHA_RATIOS):
+        return ""
+    return f"{ratio:g}, an unusual pair: it learns as if the rate were {rate * ratio:g}"
 
 
 def image_count(plan: Plan, context: Context) -> str | None:
@@ -129,6 +144,7 @@ ADVICE: tuple[Rule, ...] = (
         "identity-repeats", WARNING, "schedule.repeats", PRESETS, "obeys", identity_repeats, "--set schedule.repeats=2"
     ),
     Rule("alpha-rank", WARNING, "network.alpha", PRESETS, "obeys", alpha_ratio, ALPHA),
+    Rule("conv-alpha-rank", WARNING, "network.conv_alpha", PRESETS, "obeys", conv_alpha_ratio, ALPHA),
     Rule("image-count", WARNING, DATASET, PRESETS, "obeys", image_count, ADD),
     Rule("style-diluted", WARNING, DATASET, PRESETS, "obeys", style_diluted, "curate to the 30 to 50 best"),
     Rule("steps-per-image", WARNING, "schedule.steps", PRESETS, "obeys", steps_per_image, "--set schedule.steps=N"),

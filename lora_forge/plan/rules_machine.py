@@ -114,7 +114,7 @@ ALLOW = "leave it to forge, or name a larger card with --vram"
 HERE = "leave --vram out to plan for this machine"
 
 MACHINE_RULES: tuple[Rule, ...] = (
-    Rule("another-machine", INFO, "vram", "the machine", "", planned_elsewhere, HERE),
+    Rule("another-machine", INFO, "vram_gib", "the machine", "", planned_elsewhere, HERE),
     Rule("gpu-count", ERROR, "gpus", "the machine", "refuses", too_many_gpus, "--gpus with what is there"),
     Rule("cpu-processes", ERROR, "gpus", "tn, accelerator.prepare", "fails", cpu_processes, "--gpus 1"),
     Rule("cpu-offload", ERROR, OPTIONS, "flux_models:487", "fails", cpu_offload, "leave it out"),

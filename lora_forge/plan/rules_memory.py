@@ -99,7 +99,7 @@ MEMORY_RULES: tuple[Rule, ...] = (
     Rule("split-mode", ERROR, OPTIONS, "fn:82-93", "misreads", swap_mode, "--set memory.blocks_to_swap=18"),
     Rule("fp8-mixed", ERROR, MIXED, "tn:829-839", "refuses", fp8_needs_mixed, BF16),
     Rule("full-mixed", ERROR, OPTIONS, "tn:814-825", "refuses", full_needs_same, "--set precision.full=true"),
-    Rule("full-given-up", WARNING, "precision.full", "tn:814-825", "", full_given_up, BF16),
+    Rule("full-given-up", WARNING, "precision.full", "tn:814-825", "", full_given_up, BF16, judges_written=True),
     Rule("cached-captions", ERROR, OPTIONS, "fn:65, tu:1102", "refuses", cached_captions_change, NO_TE_CACHE),
     Rule("disk-cache", ERROR, OPTIONS, "tu:4424, fn:59", "refuses", disk_cache_alone, AUGMENTED),
     Rule("workers-persist", ERROR, OPTIONS, "tn:779", "refuses", workers_persist, "leave it out, or give workers"),

@@ -97,7 +97,7 @@ def bypass_off(plan: Plan, _context: Context) -> str | None:
 def conv_rank_unset(plan: Plan, context: Context) -> str | None:
     network = plan.network
     inert = "network.conv_rank" in context.family.inert
-    if network.kind.value == "lora" or inert or network.conv_rank.value is not None:
+    if network.kind.value == "lora" or inert or context.choices.is_written("network.conv_rank"):
         return None
     return f"{network.kind.value} trains convolutions too, and without network.conv_rank at rank {network.rank.value}"
 

@@ -135,6 +135,15 @@ SCHEDULE_RULES: tuple[Rule, ...] = (
     Rule("warmup-long", WARNING, WARMUP, "arithmetic", "obeys", warmup_long, LESS_WARMUP),
     Rule("warmup-only", ERROR, STEPS, "tn, the training loop", "obeys", warmup_never_moves, "at least 2 steps"),
     Rule("unseen-images", WARNING, STEPS, "arithmetic", "obeys", unseen_images, "more steps, or fewer repeats"),
-    Rule("epochs-overruled", WARNING, "schedule.epochs", "the plan", "", epochs_overruled, "leave out schedule.steps"),
+    Rule(
+        "epochs-overruled",
+        WARNING,
+        "schedule.epochs",
+        "the plan",
+        "",
+        epochs_overruled,
+        "leave out schedule.steps",
+        judges_written=True,
+    ),
     Rule("no-checkpoints", INFO, "schedule.checkpoint_every", "arithmetic", "obeys", checkpoints_none),
 )

@@ -27,6 +27,8 @@ class Sizing:
     alpha: Sized[float] | None = None
     repeats: Sized[int] | None = None
     steps: Sized[int] | None = None
+    alpha_is_rank: bool = False
+    """Alpha goes with whatever rank is used, a written one too; ``alpha`` holds it for the policy's own rank."""
     repeats_from_folder: bool = False
     """A kohya folder's own repeats (``10_name``) stand before this policy's or the preset's."""
 

@@ -30,6 +30,7 @@ def size(images: int) -> Sizing:
     return Sizing(
         rank=Sized(rank, f"tiers: {tier} carry rank {rank}"),
         alpha=Sized(float(rank), "tiers: alpha equals rank, so the learning rate acts unscaled"),
+        alpha_is_rank=True,
         repeats=Sized(repeats, f"tiers: {tier}"),
         steps=Sized(steps, f"tiers: {tier} need {steps:,} steps"),
     )

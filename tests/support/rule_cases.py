@@ -175,6 +175,7 @@ BREAKS: dict[str, Case] = {
     "identity-rank": Case({"network.rank": 48}),
     "identity-repeats": Case({"schedule.repeats": 20}),
     "alpha-rank": Case({"network.alpha": 1.0}),
+    "conv-alpha-rank": Case({"network.conv_rank": 8, "network.conv_alpha": 1.0}, family="sdxl"),
     "image-count": Case(images=6),
     "style-diluted": Case(preset="style", images=90),
     "steps-per-image": Case({"schedule.steps": 4000}, preset="style", images=30),

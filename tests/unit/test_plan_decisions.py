@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rule_cases import Case, facts_of, machine_of, plan_case, shipped_layers
 
+from lora_forge.engine.render import RunFiles, train_options
 from lora_forge.families import load_family
 from lora_forge.machine import Gpu, Machine
 from lora_forge.models.facts import ModelFacts
@@ -324,3 +325,75 @@ def test_a_bool_is_no_number_for_a_network_argument() -> None:
 
 def test_lokr_without_a_factor_splits_as_evenly_as_it_can() -> None:
     assert plan(Case({"network.kind": "lokr"})).network.factor.value == -1
+
+
+@pytest.mark.parametrize("images", [9, 12, 20, 30])
+def test_alpha_equal_to_rank_is_equal_to_a_written_rank_too(images: int) -> None:
+    network = plan(Case({"network.rank": 20}, preset="adaptive", images=images)).network
+    assert (network.rank.source, network.alpha.source) == (Source.CLI, Source.POLICY)
+    assert (network.rank.value, network.alpha.value) == (20, 20.0)
+
+
+def test_an_alpha_of_ones_own_does_not_follow_the_rank() -> None:
+    network = plan(Case({"network.rank": 20, "network.alpha": 10.0}, preset="adaptive")).network
+    assert (network.alpha.value, network.alpha.source) == (10.0, Source.CLI)
+
+
+def test_the_alpha_of_identity_does_not_follow_a_written_rank() -> None:
+    assert plan(Case({"network.rank": 32})).network.alpha.value == 8.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "conv_rank", "conv_alpha"),
+    [
+        ({"network.conv_rank": 8}, 8, 4.0),  # identity: alpha is half the rank
+        ({"network.conv_rank": 8, "network.conv_alpha": 1.0}, 8, 1.0),
+        ({"network.kind": "loha"}, 16, 8.0),  # LyCORIS trains convolutions unasked
+        ({"network.kind": "loha", "network.conv_alpha": 16.0}, 16, 16.0),
+        ({}, None, None),
+    ],
+)
+def test_the_plan_says_the_rank_and_alpha_that_convolutions_get(
+    settings: dict[str, object], conv_rank: int | None, conv_alpha: float | None
+) -> None:
+    case = Case(settings, family="sdxl")  # type: ignore[arg-type]
+    network = plan(case).network
+    assert (network.conv_rank.value, network.conv_alpha.value) == (conv_rank, conv_alpha)
+    sent = network_arguments(case)
+    assert sent.get("conv_dim") == (None if conv_rank is None else str(conv_rank))
+    assert sent.get("conv_alpha") == (None if conv_alpha is None else str(conv_alpha))
+
+
+def test_flux_has_no_convolutions_to_decide_on() -> None:
+    for case in (Case({"network.kind": "loha"}), Case({"network.conv_rank": 8})):
+        assert plan(case).network.conv_alpha.value is None
+        assert "conv_dim" not in network_arguments(case)
+
+
+def network_arguments(case: Case) -> dict[str, str]:
+    run, family = Path("/run"), load_family(case.family)
+    files = RunFiles(run, run, run, run, (), {}, None)
+    words = train_options(plan(case), family, files).get("network_args", [])
+    assert isinstance(words, list)
+    return dict(str(word).split("=", 1) for word in words)
+
+
+def place_of(code: str, case: Case) -> str:
+    (found,) = [finding for finding in plan_case(case).findings if finding.code == code]
+    return found.where
+
+
+def test_a_finding_blames_whoever_decided_the_value_and_nobody_else() -> None:
+    wide = Case({"network.rank": 48})
+    assert place_of("identity-rank", wide) == "--set network.rank"
+    assert place_of("alpha-rank", wide) == "network.alpha"  # the policy's, though fast-iteration.yaml writes one too
+    quick = Case({"network.rank": 48}, preset="fast-iteration")
+    assert place_of("alpha-rank", quick).startswith("fast-iteration.yaml:")
+    folder = Case({"schedule.epochs": 2}, preset="face-loha", family="sdxl", images=12, folders=(("20_ohwx", 20),))
+    assert place_of("identity-repeats", folder) == "schedule.repeats"
+
+
+def test_a_setting_that_gave_way_is_found_where_it_was_written() -> None:
+    assert place_of("epochs-overruled", Case({"schedule.epochs": 3, "schedule.steps": 900})) == "--set schedule.epochs"
+    full = {"precision.full": True, "precision.mixed": "no", "precision.fp8_base": False}
+    assert place_of("full-given-up", Case(full)) == "--set precision.full"

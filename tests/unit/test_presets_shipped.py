@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from rule_cases import Case, plan_case
 
-from lora_forge.presets.loader import list_presets, load_preset_layers, shipped_folder
+from lora_forge.presets.loader import list_presets, load_preset_layers, parse_set, shipped_folder
 from lora_forge.presets.merge import merge_layers
 from lora_forge.presets.model import Preset
 from lora_forge.settings import Origin
@@ -207,3 +208,18 @@ def test_the_header_says_what_for_and_how_to_run_and_override(name: str) -> None
     assert re.match(rf"# {name}: \S.*\.\n", header)
     assert f"# Run it:       forge train --preset {name} " in header
     assert f"# Override it:  forge train --preset {name} --set " in header
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_example_in_the_header_is_an_override_without_a_warning_of_its_own(name: str) -> None:
+    header = (shipped_folder() / f"{name}.yaml").read_text(encoding="utf-8").split("\n\n")[0]
+    (example,) = re.findall(r"# Override it: (.*)", header)
+    written = (parse_set(argument) for argument in re.findall(r"--set (\S+)", example))
+    settings = {key: said.value for key, said in written}
+    preset, _ = load(name)
+    for family in preset.families:
+        plain, overridden = (
+            {finding.code for finding in plan_case(Case(given, preset=name, family=family)).findings}
+            for given in ({}, settings)
+        )
+        assert overridden - plain == set()
