@@ -122,10 +122,11 @@ class Family:
     prompt_always: Mapping[str, OptionValue] = field(default_factory=dict)
     """Said with every sample prompt, because the sampler's own default differs."""
     levers: tuple[Lever, ...] = ()
+    lean_optimizer_up_to_gib: int = 0
+    """Cards of up to this size have no room for an optimizer that keeps its whole state (0: no such advice)."""
     fp8_runs_on_cpu: bool = True
     """False where norms in fp8 fail without CUDA, whose autocast runs them in fp32."""
     like: str | None = None
     """Another family whose presets fit this one too."""
     verified: bool = True
     """False where no training of this family has been seen to run yet."""
-    notes: Mapping[str, str] = field(default_factory=dict)

@@ -83,4 +83,5 @@ FAMILY = Family(
         Lever(8, "memory.blocks_to_swap", 28, f"8 GB: {_GUIDE}, with an fp8 T5"),
         Lever(16, "schedule.batch_size", 1, f"16 GB and less: {_GUIDE}", cap=True),
     ),
+    lean_optimizer_up_to_gib=12,
 )

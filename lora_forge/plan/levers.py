@@ -46,6 +46,12 @@ def card_class(vram_gib: float) -> int | None:
     return None if size == CARD_CLASSES_GIB[-1] else size
 
 
+def wants_lean_optimizer(family: Family, vram_gib: float | None) -> bool:
+    """Whether this card has no room for an optimizer's whole state beside this family's model."""
+    size = None if vram_gib is None else card_class(vram_gib)
+    return size is not None and size <= family.lean_optimizer_up_to_gib
+
+
 def active_levers(family: Family, vram_gib: float | None, kind: str) -> Mapping[str, Lever]:
     """The levers that this card pulls, by preset key; of several for one key, the smallest card's."""
     size = None if vram_gib is None else card_class(vram_gib)

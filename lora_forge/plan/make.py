@@ -15,9 +15,10 @@ from lora_forge.models.facts import ModelFacts
 from lora_forge.plan import model as p
 from lora_forge.plan.choices import Choices
 from lora_forge.plan.disk import cache_bytes
-from lora_forge.plan.levers import active_levers, for_another_machine
+from lora_forge.plan.levers import active_levers, for_another_machine, wants_lean_optimizer
 from lora_forge.plan.memory import blocks_of, decide_memory
 from lora_forge.plan.network import decide_network, fp8_obstacle, lora_modules
+from lora_forge.plan.optimizers import LEANEST
 from lora_forge.plan.outputs import count_files, decide_outputs
 from lora_forge.plan.precision import decide_precision
 from lora_forge.plan.prompts import BY_SUBJECT, fill_prompts
@@ -85,7 +86,7 @@ def make_plan(given: Ingredients) -> Planned:
         **_identity(given, choices),
         network=network,
         schedule=sized.schedule,
-        optimizer=_optimizer(choices, encoder),
+        optimizer=_optimizer(choices, encoder, cast("float | None", given.vram.value)),
         data=sized.data,
         precision=precision,
         memory=memory,
@@ -153,10 +154,10 @@ def _text_encoder(choices: Choices, steps: int) -> p.TextEncoderPlan:
     )
 
 
-def _optimizer(choices: Choices, encoder: p.TextEncoderPlan) -> p.OptimizerPlan:
+def _optimizer(choices: Choices, encoder: p.TextEncoderPlan, vram_gib: float | None) -> p.OptimizerPlan:
     rate = cast("p.Decided[float]", choices.of("optimizer.learning_rate"))
     return p.OptimizerPlan(
-        name=choices.of("optimizer.name"),
+        name=_optimizer_name(choices, vram_gib),
         args=choices.of("optimizer.args"),
         learning_rate=rate,
         text_encoder_learning_rate=_text_encoder_rate(choices, rate.value, encoder),
@@ -164,6 +165,16 @@ def _optimizer(choices: Choices, encoder: p.TextEncoderPlan) -> p.OptimizerPlan:
         scheduler_cycles=choices.of("optimizer.scheduler_cycles"),
         max_grad_norm=choices.of("optimizer.max_grad_norm"),
     )
+
+
+def _optimizer_name(choices: Choices, vram_gib: float | None) -> p.Decided[object]:
+    """A small card's table names 8-bit AdamW; what takes less still stays, and says so."""
+    decided = choices.of("optimizer.name")
+    if str(decided.value).lower() != LEANEST or not wants_lean_optimizer(choices.family, vram_gib):
+        return decided
+    limit = choices.family.lean_optimizer_up_to_gib
+    why = f"{decided.why}; up to {limit} GB the engine's guide asks for 8-bit AdamW, and Adafactor takes less still"
+    return p.Decided(value=decided.value, source=decided.source, why=why, where=decided.where)
 
 
 def _text_encoder_rate(choices: Choices, rate: float, encoder: p.TextEncoderPlan) -> p.Decided[object]:

@@ -56,6 +56,15 @@ NOT_INSTALLED = "dadapt"
 
 NAMES: tuple[str, ...] = (*BUILT_IN, *FROM_TORCH)
 
+
+FULL_STATE = frozenset(
+    {"adam", "adamw", "adamax", "nadam", "radam", "adamwschedulefree", "radamschedulefree", "prodigy"}
+)
+"""Two fp32 numbers and more for every weight of the LoRA, kept on the card."""
+
+LEANEST = "adafactor"
+"""The engine's FLUX guide: it takes less memory than 8-bit AdamW."""
+
 _BY_LOWER = {name.lower(): arguments for name, arguments in BUILT_IN.items()}
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from lora_forge.families.family import Lever
 from lora_forge.findings import Severity
 from lora_forge.plan.choices import BY_A_PERSON
-from lora_forge.plan.levers import card_class, for_another_machine
+from lora_forge.plan.levers import card_class, for_another_machine, wants_lean_optimizer
 from lora_forge.plan.model import Plan
+from lora_forge.plan.optimizers import FULL_STATE
 from lora_forge.plan.rule import Context, Rule
 
 GIB = 2**30
@@ -75,6 +76,13 @@ def levers_overruled(plan: Plan, context: Context) -> str | None:
     return f"on {plan.vram_gib.value:g} GB {'; '.join(overruled)}: it may not fit" if overruled else None
 
 
+def optimizer_state(plan: Plan, context: Context) -> str | None:
+    name, vram = plan.optimizer.name.value, plan.vram_gib.value
+    if name.lower() not in FULL_STATE or not wants_lean_optimizer(context.family, vram):
+        return None
+    return f"{name} keeps its whole state in 32 bits; on {vram:g} GB the engine's guide asks for an 8-bit one"
+
+
 def flux_t5(plan: Plan, context: Context) -> str | None:
     vram, t5 = plan.vram_gib.value, context.models.get("t5xxl")
     if vram is None or card_class(vram) != 8 or t5 is None or t5.is_fp8 or context.family.max_blocks_to_swap is None:
@@ -111,6 +119,7 @@ NO_AUGMENT = "--set augment.color=false --set augment.random_crop=false"
 FEWER = "--set schedule.checkpoint_every=N, or --runs DIR on another disk"
 ALLOW = "leave it to forge, or name a larger card with --vram"
 
+EIGHT_BIT = "--set optimizer.name=AdamW8bit"
 HERE = "leave --vram out to plan for this machine"
 
 MACHINE_RULES: tuple[Rule, ...] = (
@@ -129,6 +138,7 @@ MACHINE_RULES: tuple[Rule, ...] = (
     ),
     Rule("batch-card", WARNING, BATCH, GUIDE, "obeys", flux_batch, "--set schedule.batch_size=2"),
     Rule("lever-overruled", WARNING, "memory", "docs/presets.md", "obeys", levers_overruled, ALLOW),
+    Rule("optimizer-state", WARNING, "optimizer.name", GUIDE, "obeys", optimizer_state, EIGHT_BIT),
     Rule("t5-fp8", WARNING, "models.t5xxl", GUIDE, "obeys", flux_t5, "--t5xxl with the e4m3fn file"),
     Rule("augment-small-card", WARNING, "augment", "docs/presets.md", "obeys", small_card_augments, NO_AUGMENT),
     Rule(

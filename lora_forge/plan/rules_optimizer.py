@@ -97,12 +97,13 @@ NAME, ARGS, RATE = "optimizer.name", "optimizer.args", "optimizer.learning_rate"
 GO = "tu:4857 get_optimizer"
 ONE_OF = "one of " + ", ".join(NAMES)
 FIXED = "--set 'optimizer.args={relative_step: false, scale_parameter: false, warmup_init: false}'"
+NO_ARGS = "--set optimizer.args={} where they were meant for another optimizer, else look the name up"
 FREE = "--set optimizer.scheduler=constant --set schedule.warmup_steps=0"
 
 OPTIMIZER_RULES: tuple[Rule, ...] = (
     Rule("optimizer-unknown", ERROR, NAME, GO, "refuses", optimizer_known, ONE_OF),
     Rule("optimizer-package", ERROR, NAME, GO, "refuses", optimizer_package, "Prodigy, which is installed"),
-    Rule("optimizer-argument", ERROR, ARGS, GO, "refuses", optimizer_arguments, "look the name up, or leave it out"),
+    Rule("optimizer-argument", ERROR, ARGS, GO, "refuses", optimizer_arguments, NO_ARGS),
     Rule("optimizer-equals", ERROR, ARGS, "tu:4900", "refuses", optimizer_equals, "a plain name and value"),
     Rule("optimizer-infinite", ERROR, ARGS, "tu:4901", "refuses", optimizer_not_finite, "a finite number"),
     Rule("adafactor-relative-step", ERROR, ARGS, "tu:5047-5093", "misreads", adafactor_relative, FIXED),

@@ -168,6 +168,7 @@ BREAKS: dict[str, Case] = {
     "cpu-fp16": Case({"precision.mixed": "fp16"}, cards=0),
     "batch-card": Case({"schedule.batch_size": 4}),
     "lever-overruled": Case({"schedule.batch_size": 4}, vram=12.0),
+    "optimizer-state": Case(adam(), vram=12.0),
     "t5-fp8": Case(vram=8.0, t5="BF16"),
     "augment-small-card": Case(preset="style-lokr", family="sdxl", vram=8.0),
     "no-fp8-card": Case({"precision.fp8_base": False}),

@@ -397,3 +397,22 @@ def test_a_setting_that_gave_way_is_found_where_it_was_written() -> None:
     assert place_of("epochs-overruled", Case({"schedule.epochs": 3, "schedule.steps": 900})) == "--set schedule.epochs"
     full = {"precision.full": True, "precision.mixed": "no", "precision.fp8_base": False}
     assert place_of("full-given-up", Case(full)) == "--set precision.full"
+
+
+@pytest.mark.parametrize(("vram", "spoken"), [(8, True), (10, True), (12, True), (16, False), (24, False)])
+def test_a_card_of_12_gb_and_less_wants_flux_with_an_optimizer_of_little_state(vram: int, spoken: bool) -> None:
+    full = {"optimizer.name": "AdamW", "optimizer.args": {}}
+    assert ("optimizer-state" in {f.code for f in plan_case(Case(full, vram=vram)).findings}) is spoken
+    lean = {"optimizer.name": "AdamW8bit", "optimizer.args": {}}
+    assert "optimizer-state" not in {f.code for f in plan_case(Case(lean, vram=vram)).findings}
+    kept = plan(Case(vram=vram)).optimizer.name
+    assert (kept.value, "takes less still" in kept.why) == ("Adafactor", spoken)
+    assert "optimizer-state" not in {f.code for f in plan_case(Case(full, family="sdxl", vram=vram)).findings}
+
+
+def test_arguments_of_another_optimizer_come_with_the_way_to_drop_them() -> None:
+    findings = plan_case(Case({"optimizer.name": "AdamW8bit"})).findings
+    (found,) = [finding for finding in findings if finding.code == "optimizer-argument"]
+    assert "--set optimizer.args={}" in found.hint
+    mended = Case({"optimizer.name": "AdamW8bit", "optimizer.args": {}})
+    assert [finding.code for finding in plan_case(mended).findings if finding.severity == "error"] == []
