@@ -86,11 +86,6 @@ _SETTINGS: tuple[_Row, ...] = (
     _Row(("text_encoder.learning_rate_ratio",), _frozen, "the text encoder is frozen"),
     _Row(("text_encoder.switch_at",), lambda p: p.text_encoder.switch_step.value is None, "there is one phase only"),
     _Row(
-        ("data.min_bucket", "data.max_bucket"),
-        lambda p: not p.data.upscale.value,
-        "without upscaling every image makes its own bucket",
-    ),
-    _Row(
         ("sampling.guidance", "sampling.steps", "sampling.seed", "sampling.prompts"),
         lambda p: p.sampling.every.value is None,
         "no pictures are sampled",

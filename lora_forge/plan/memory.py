@@ -14,6 +14,9 @@ from lora_forge.settings import Source
 KEPT_BLOCKS = 2
 """Of either kind of block the engine keeps two on the card (flux_models.py, enable_block_swap)."""
 
+_OFF = {"captions.dropout": "0"}
+"""What turns a setting off that is no switch."""
+
 
 def decide_memory(
     choices: Choices,
@@ -74,8 +77,8 @@ def _cache_latents(decided: Decided[object], augment: AugmentPlan) -> tuple[Deci
     active = [key for key, on in named.items() if on]
     if not (decided.value and active):
         return decided, []
-    why = f"{' and '.join(active)} change every picture anew, so latents cannot be cached"
-    note = warning("latents-not-cached", why, f"--set {active[0]}=false to cache them", active[0])
+    why = f"{all_of(active, 'change')} every picture anew, so latents cannot be cached"
+    note = warning("latents-not-cached", why, f"{_turned_off(active)} to cache them", active[0])
     return because(decided, False, Source.PRESET, why), [note]
 
 
@@ -95,6 +98,19 @@ def _cache_outputs(
     active = [key for key, on in named.items() if on]
     if not active:
         return decided, []
-    why = f"{' and '.join(active)} change the caption every step, so text-encoder outputs cannot be cached"
-    note = warning("text-encoder-outputs-not-cached", why, f"--set {active[0]}=false to cache them", active[0])
+    why = f"{all_of(active, 'change')} the caption every step, so text-encoder outputs cannot be cached"
+    note = warning("text-encoder-outputs-not-cached", why, f"{_turned_off(active)} to cache them", active[0])
     return because(decided, False, Source.PRESET, why), [note]
+
+
+def _turned_off(keys: list[str]) -> str:
+    """All of them: with one of two turned off nothing is cached yet."""
+    return " ".join(f"--set {key}={_OFF.get(key, 'false')}" for key in keys)
+
+
+def all_of(keys: list[str], verb: str) -> str:
+    """
+    >>> all_of(["captions.shuffle"], "change"), all_of(["a", "b"], "change")
+    ('captions.shuffle changes', 'a and b change')
+    """
+    return f"{' and '.join(keys)} {verb}{'s' if len(keys) == 1 else ''}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lora_forge.findings import Severity
 from lora_forge.plan.buckets import round_bounds
+from lora_forge.plan.memory import all_of
 from lora_forge.plan.model import Plan
 from lora_forge.plan.rule import Context, Rule
 
@@ -27,6 +28,14 @@ def max_bucket(plan: Plan, _context: Context) -> str | None:
     return f"the largest bucket side {high} is smaller than the resolution {data.resolution.value}"
 
 
+def bounds_unused(plan: Plan, context: Context) -> str | None:
+    """The engine asserts them all the same, so they are sent."""
+    bounds = [key for key in ("data.min_bucket", "data.max_bucket") if context.choices.is_written(key)]
+    if plan.data.upscale.value or not bounds or min_bucket(plan, context) or max_bucket(plan, context):
+        return None
+    return f"without upscaling every image makes its own bucket, whatever {all_of(bounds, 'say')}"
+
+
 def bucket_step(plan: Plan, context: Context) -> str | None:
     step, divisor = plan.data.bucket_step.value, context.family.bucket_divisor
     if step % divisor == 0:
@@ -48,7 +57,7 @@ def resolution_high(plan: Plan, context: Context) -> str | None:
     return f"a resolution of {side} is far above {context.family.title}'s {native}: repeated bodies, much memory"
 
 
-ERROR, WARNING = Severity.ERROR, Severity.WARNING
+ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 LOWER_MIN = "lower data.min_bucket or raise data.resolution"
 RAISE_MAX = "raise data.max_bucket or lower data.resolution"
 RESOLUTION = "data.resolution"
@@ -56,6 +65,7 @@ RESOLUTION = "data.resolution"
 BUCKET_RULES: tuple[Rule, ...] = (
     Rule("bucket-min", ERROR, "data.min_bucket", "tu:766", "refuses", min_bucket, LOWER_MIN),
     Rule("bucket-max", ERROR, "data.max_bucket", "tu:769", "refuses", max_bucket, RAISE_MAX),
+    Rule("bucket-bounds", INFO, "data.upscale", "tu, BucketManager", "ignores", bounds_unused),
     Rule(
         "bucket-step", ERROR, "data.bucket_step", "tn:175, sn:43", "refuses", bucket_step, "--set data.bucket_step=64"
     ),

@@ -6,6 +6,7 @@ from lora_forge.families.family import Lever
 from lora_forge.findings import Severity
 from lora_forge.plan.choices import BY_A_PERSON
 from lora_forge.plan.levers import card_class, for_another_machine, wants_lean_optimizer
+from lora_forge.plan.memory import all_of
 from lora_forge.plan.model import Plan
 from lora_forge.plan.optimizers import FULL_STATE
 from lora_forge.plan.rule import Context, Rule
@@ -95,7 +96,7 @@ def small_card_augments(plan: Plan, _context: Context) -> str | None:
     active = [f"augment.{name}" for name in ("color", "random_crop") if getattr(augment, name).value]
     if vram is None or vram >= SMALL_CARD_GIB or not active:
         return None
-    return f"{' and '.join(active)} keep the autoencoder on a card of {vram:g} GB, since latents cannot be cached"
+    return f"{all_of(active, 'keep')} the autoencoder on a card of {vram:g} GB, since latents cannot be cached"
 
 
 def no_fp8_small_card(plan: Plan, context: Context) -> str | None:

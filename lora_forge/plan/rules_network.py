@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lora_forge.findings import Severity
+from lora_forge.plan.memory import all_of
 from lora_forge.plan.model import ArgValue, Plan
 from lora_forge.plan.network_args import OWN_WORD, READ, RESHAPES, kind_fault
 from lora_forge.plan.rule import Context, Rule
@@ -42,7 +43,7 @@ def reshapes(plan: Plan, context: Context) -> str | None:
         key for key, value in _written(context).items() if key in RESHAPES and key in known and value is not False
     ]
     return (
-        f"{', '.join(active)} changes the LoRA's tensors in a way that forge cannot foresee or verify"
+        f"{all_of(active, 'change')} the LoRA's tensors in a way that forge cannot foresee or verify"
         if active
         else None
     )

@@ -89,6 +89,7 @@ BREAKS: dict[str, Case] = {
     "rank-huge": Case({"network.rank": 2048}),
     "bucket-min": Case({"data.min_bucket": 896}),
     "bucket-max": Case({"data.max_bucket": 640}),
+    "bucket-bounds": Case({"data.upscale": False}),
     "bucket-step": Case({"data.bucket_step": 32}),
     "resolution-low": Case({"data.resolution": 384}),
     "resolution-high": Case({"data.resolution": 1280, "data.max_bucket": 2048}, family="sd15"),

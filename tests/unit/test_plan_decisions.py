@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from lora_forge.plan.levers import card_class, vram
 from lora_forge.plan.make import Ingredients, Planned, make_plan
 from lora_forge.plan.model import Plan
 from lora_forge.policies import load_policy
+from lora_forge.presets.loader import parse_set
 from lora_forge.presets.merge import merge_layers
 from lora_forge.settings import Layer, Source, Written
 
@@ -416,3 +418,22 @@ def test_arguments_of_another_optimizer_come_with_the_way_to_drop_them() -> None
     assert "--set optimizer.args={}" in found.hint
     mended = Case({"optimizer.name": "AdamW8bit", "optimizer.args": {}})
     assert [finding.code for finding in plan_case(mended).findings if finding.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"captions.dropout": 0.1}, "captions.dropout changes"),
+        ({"captions.shuffle": True}, "captions.shuffle changes"),
+        ({"captions.shuffle": True, "captions.dropout": 0.1}, "captions.shuffle and captions.dropout change "),
+        ({"augment.color": True}, "augment.color changes"),
+        ({"augment.color": True, "augment.random_crop": True}, "augment.color and augment.random_crop change "),
+    ],
+)
+def test_following_the_hint_turns_the_cache_on_again(settings: dict[str, object], said: str) -> None:
+    (found,) = [f for f in plan_case(Case(settings)).findings if f.code.endswith("-not-cached")]  # type: ignore[arg-type]
+    assert found.message.startswith(said)
+    written = (parse_set(argument) for argument in re.findall(r"--set (\S+)", found.hint))
+    mended = Case({**settings, **{key: said.value for key, said in written}})  # type: ignore[dict-item]
+    codes = {finding.code for finding in plan_case(mended).findings}
+    assert not codes & {"latents-not-cached", "text-encoder-outputs-not-cached"}

@@ -84,6 +84,16 @@ def test_chroma_has_no_text_encoder_to_train(mode: str) -> None:
     assert [finding.code for finding in findings if finding.severity == "error"] == ["text-encoder-untrainable"]
 
 
+def test_bucket_bounds_without_upscaling_are_sent_and_said_once() -> None:
+    own = Case({"data.upscale": False})
+    assert (codes(own) & {"bucket-bounds", "no-effect"}) - codes(Case()) == {"bucket-bounds"}
+    assert not [f for f in plan_case(own).findings if f.code == "no-effect" and "bucket" in f.message]
+    (dataset,) = as_asked(own, Path("/run"))[1]["datasets"]  # type: ignore[misc]
+    assert (dataset["min_bucket_reso"], dataset["max_bucket_reso"]) == (384, 1024)
+    wrong = codes(Case({"data.upscale": False, "data.max_bucket": 448}))
+    assert "bucket-max" in wrong and "bucket-bounds" not in wrong
+
+
 def test_an_argument_that_no_module_reads_is_not_sent() -> None:
     case = Case({"network.args": {"rank_dropout": 0.1, "nonsense": 1}})
     assert rendered_options(case)["network_args"] == ["rank_dropout=0.1"]
