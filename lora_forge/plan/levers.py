@@ -16,6 +16,9 @@ from lora_forge.settings import Source, Written
 CARD_CLASSES_GIB = (8, 10, 12, 16, 24)
 """The sizes that the documented tables speak of."""
 
+SMALL_CARD_RANK = 24
+"""LoHa and LoKr on 8 GB, if everything else leaves them too large (docs/presets.md)."""
+
 DRIVER_SHARE_GIB = 0.6
 """What a card of a nominal size may lack: an 8 GB card reports 7.6 GiB at the least."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lora_forge.families.family import Lever
 from lora_forge.findings import Severity
 from lora_forge.plan.choices import BY_A_PERSON
-from lora_forge.plan.levers import card_class, for_another_machine, wants_lean_optimizer
+from lora_forge.plan.levers import SMALL_CARD_RANK, card_class, for_another_machine, wants_lean_optimizer
 from lora_forge.plan.memory import all_of
 from lora_forge.plan.model import Plan
 from lora_forge.plan.optimizers import FULL_STATE
@@ -99,6 +99,15 @@ def small_card_augments(plan: Plan, _context: Context) -> str | None:
     return f"{all_of(active, 'keep')} the autoencoder on a card of {vram:g} GB, since latents cannot be cached"
 
 
+def small_card_rank(plan: Plan, _context: Context) -> str | None:
+    network, vram = plan.network, plan.vram_gib.value
+    rank, ratio = network.rank.value, network.alpha.value / network.rank.value
+    if vram is None or card_class(vram) != 8 or network.kind.value == "lora" or rank <= SMALL_CARD_RANK:
+        return None
+    smaller = f"rank {SMALL_CARD_RANK} with alpha {SMALL_CARD_RANK * ratio:g}"
+    return f"if memory runs out on {vram:g} GB all the same: {smaller} in place of rank {rank}"
+
+
 def no_fp8_small_card(plan: Plan, context: Context) -> str | None:
     vram = plan.vram_gib.value
     if context.family.max_blocks_to_swap is None or plan.precision.fp8_base.value or vram is None or vram > 24.5:
@@ -120,6 +129,7 @@ NO_AUGMENT = "--set augment.color=false --set augment.random_crop=false"
 FEWER = "--set schedule.checkpoint_every=N, or --runs DIR on another disk"
 ALLOW = "leave it to forge, or name a larger card with --vram"
 
+RANK_24 = f"--set network.rank={SMALL_CARD_RANK}, and alpha with it"
 EIGHT_BIT = "--set optimizer.name=AdamW8bit"
 HERE = "leave --vram out to plan for this machine"
 
@@ -142,6 +152,7 @@ MACHINE_RULES: tuple[Rule, ...] = (
     Rule("optimizer-state", WARNING, "optimizer.name", GUIDE, "obeys", optimizer_state, EIGHT_BIT),
     Rule("t5-fp8", WARNING, "models.t5xxl", GUIDE, "obeys", flux_t5, "--t5xxl with the e4m3fn file"),
     Rule("augment-small-card", WARNING, "augment", "docs/presets.md", "obeys", small_card_augments, NO_AUGMENT),
+    Rule("rank-small-card", INFO, "network.rank", "docs/presets.md", "", small_card_rank, RANK_24),
     Rule(
         "no-fp8-card", WARNING, "precision.fp8_base", GUIDE, "obeys", no_fp8_small_card, "--set precision.fp8_base=true"
     ),

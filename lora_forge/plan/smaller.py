@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lora_forge.families.family import Family
+from lora_forge.plan.levers import SMALL_CARD_RANK
 from lora_forge.plan.memory import most_swapped
 from lora_forge.plan.model import Plan
 from lora_forge.settings import Source
@@ -143,8 +144,15 @@ def _resolution(plan: Plan) -> Smaller | None:
 def _rank(plan: Plan) -> Smaller | None:
     """Half the rank at the same alpha/rank, so that the learning rate still means the same."""
     rank, alpha = plan.network.rank.value, plan.network.alpha.value
-    lower = rank // 2
+    lower = _lower_rank(plan)
     if lower < LEAST_RANK:
         return None
     settings = (f"network.rank={lower}", f"network.alpha={alpha * lower / rank:g}")
-    return Smaller(settings, "half the weights to train", "what the LoRA can hold")
+    return Smaller(settings, f"{1 - lower / rank:.0%} fewer weights to train", "what the LoRA can hold")
+
+
+def _lower_rank(plan: Plan) -> int:
+    """Half, but LoHa and LoKr stop at the rank that is documented for small cards before they go below it."""
+    rank = plan.network.rank.value
+    stops = plan.network.kind.value != "lora" and rank > SMALL_CARD_RANK
+    return max(rank // 2, SMALL_CARD_RANK) if stops else rank // 2

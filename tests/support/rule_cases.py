@@ -171,6 +171,7 @@ BREAKS: dict[str, Case] = {
     "lever-overruled": Case({"schedule.batch_size": 4}, vram=12.0),
     "optimizer-state": Case(adam(), vram=12.0),
     "t5-fp8": Case(vram=8.0, t5="BF16"),
+    "rank-small-card": Case(preset="face-loha", family="sdxl", vram=8.0),
     "augment-small-card": Case(preset="style-lokr", family="sdxl", vram=8.0),
     "no-fp8-card": Case({"precision.fp8_base": False}),
     "disk-space": Case(disk=0.5),

@@ -62,6 +62,34 @@ def test_half_the_rank_keeps_alpha_per_rank() -> None:
     assert levers(BIG)[-1].settings == ("network.rank=16", "network.alpha=8")
 
 
+@pytest.mark.parametrize("kind", ["loha", "lokr"])
+@pytest.mark.parametrize(("now", "then"), [(128, 64), (64, 32), (48, 24), (32, 24), (25, 24), (24, 12), (12, None)])
+def test_loha_and_lokr_step_down_by_way_of_rank_24(kind: str, now: int, then: int | None) -> None:
+    offered = levers({"network.kind": kind, "network.rank": now, "network.alpha": now / 2}, "sdxl")[-1].settings
+    if then is None:
+        assert not offered[0].startswith("network.rank")
+    else:
+        assert offered == (f"network.rank={then}", f"network.alpha={then / 2:g}")
+
+
+def test_a_plain_lora_halves_its_rank() -> None:
+    assert levers({"network.rank": 32, "network.alpha": 32.0}, "sdxl")[-1].settings[0] == "network.rank=16"
+
+
+@pytest.mark.parametrize(
+    ("case", "spoken"),
+    [
+        (Case(preset="face-loha", family="sdxl", vram=8), True),
+        (Case(preset="style-lokr", family="sd15", vram=8), True),
+        (Case({"network.rank": 24, "network.alpha": 12.0}, preset="face-loha", family="sdxl", vram=8), False),
+        (Case(preset="face-loha", family="sdxl", vram=10), False),
+        (Case({"network.rank": 32}, family="sdxl", vram=8), False),
+    ],
+)
+def test_a_loha_on_8_gb_is_told_the_rank_that_is_left(case: Case, spoken: bool) -> None:
+    assert ("rank-small-card" in {finding.code for finding in plan_case(case).findings}) is spoken
+
+
 @pytest.mark.parametrize(("now", "then"), [(0, 8), (8, 16), (16, 22), (22, 28), (28, 35), (35, None)])
 def test_block_swap_rises_by_the_guides_steps_to_what_the_model_allows(now: int, then: int | None) -> None:
     swap = [lever.settings[0] for lever in levers({"memory.blocks_to_swap": now}) if "swap" in lever.settings[0]]
