@@ -60,6 +60,7 @@ FAMILY = Family(
     caption_values=512 * 4096,
     blocks=(19, 38),
     max_blocks_to_swap=35,
+    fixed_shift=3.1582,
     prompt_always={"guidance_scale": 0.0},
     verified=False,
 )

@@ -117,6 +117,8 @@ class Family:
     blocks: tuple[int, int] = (0, 0)
     """(double, single) block count of the family's usual base model."""
     max_blocks_to_swap: int | None = None
+    fixed_shift: float | None = None
+    """What ``timestep_sampling: shift`` shifts by at the native resolution, and only there; None without timesteps."""
     guidance_word: str = "scale"
     """What the family's sampler calls the guidance of a picture; it passes over any other word in silence."""
     prompt_always: Mapping[str, OptionValue] = field(default_factory=dict)

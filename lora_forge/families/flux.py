@@ -75,6 +75,7 @@ FAMILY = Family(
     caption_values=768 + 512 * 4096,
     blocks=(19, 38),
     max_blocks_to_swap=35,
+    fixed_shift=3.1582,
     guidance_word="guidance_scale",
     levers=(
         Lever(16, "memory.blocks_to_swap", 8, f"16 GB: {_GUIDE} asks for some block swap; a seventh of the 57 blocks"),

@@ -191,7 +191,12 @@ def _text_encoder_rate(choices: Choices, rate: float, encoder: p.TextEncoderPlan
 
 
 def _loss(choices: Choices) -> p.LossPlan:
-    return p.LossPlan(**{key: choices.of(f"loss.{key}") for key in p.LossPlan.model_fields})
+    decided = {key: choices.of(f"loss.{key}") for key in p.LossPlan.model_fields}
+    fixed = choices.family.fixed_shift
+    if fixed and decided["timestep_sampling"].value == "shift" and decided["discrete_flow_shift"].value is None:
+        why = f"the fixed shift of {choices.family.native_resolution}²; the engine's own default is another"
+        decided["discrete_flow_shift"] = p.Decided(value=fixed, source=Source.FAMILY, why=why)
+    return p.LossPlan(**decided)
 
 
 def _sampling(choices: Choices, schedule: p.SchedulePlan, trigger: Written) -> p.SamplingPlan:

@@ -43,6 +43,15 @@ def huber_snr(plan: Plan, context: Context) -> str | None:
     return f"{loss.kind.value} loss with the engine's default schedule snr crashes on {context.family.title}"
 
 
+def shift_elsewhere(plan: Plan, context: Context) -> str | None:
+    """A shift of one's own was worked out by somebody; the native one is right for the native size alone."""
+    side, native, fixed = plan.data.resolution.value, context.family.native_resolution, context.family.fixed_shift
+    shift = plan.loss.discrete_flow_shift.value
+    if plan.loss.timestep_sampling.value != "shift" or fixed is None or shift != fixed or side == native:
+        return None
+    return f"timesteps shifted by {shift:g} suit {native}² alone, and this trains at {side}²"
+
+
 def weighted_captions(plan: Plan, context: Context) -> str | None:
     if not _option(plan, "weighted_captions") or context.family.max_blocks_to_swap is None:
         return None
@@ -172,6 +181,15 @@ OPTION_RULES: tuple[Rule, ...] = (
         "fails",
         huber_snr,
         "--set loss.huber_schedule=constant",
+    ),
+    Rule(
+        "shift-resolution",
+        WARNING,
+        "loss.timestep_sampling",
+        "docs/flux_train_network.md",
+        "obeys",
+        shift_elsewhere,
+        "--set loss.timestep_sampling=flux_shift, which goes by the resolution",
     ),
     Rule("weighted-captions", ERROR, OPTIONS, "strategy_base", "fails", weighted_captions, OUT),
     Rule("adaptive-noise", ERROR, OPTIONS, VTA, "refuses", adaptive_noise, "--set loss.noise_offset=0.05"),

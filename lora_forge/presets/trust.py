@@ -135,6 +135,15 @@ def check_trust(preset: Preset, origins: Mapping[str, Origin], *, trust_code: bo
     return findings
 
 
+def without_refused(preset: Preset) -> Preset:
+    """The preset without the engine options that are refused whatever they say: no rule need judge them again."""
+    options = preset.engine.options
+    kept = {key: value for key, value in options.items() if key not in OWNED_OPTIONS and key not in SECRET_OPTIONS}
+    if len(kept) == len(options):
+        return preset
+    return preset.model_copy(update={"engine": preset.engine.model_copy(update={"options": kept})})
+
+
 def _code(preset: Preset, origins: Mapping[str, Origin]) -> Iterator[Finding]:
     yield from _optimizer(preset.optimizer.name, _place("optimizer.name", origins))
     for option, value in preset.engine.options.items():

@@ -101,10 +101,11 @@ def decide(gathered: Gathered) -> Planned:
     from lora_forge.plan.levers import vram
     from lora_forge.plan.make import Ingredients, make_plan
     from lora_forge.policies import load_policy
+    from lora_forge.presets.trust import without_refused
 
     return make_plan(
         Ingredients(
-            preset=gathered.preset,
+            preset=without_refused(gathered.preset),
             origins=gathered.origins,
             policy=load_policy(gathered.preset.policy),
             family=gathered.family,

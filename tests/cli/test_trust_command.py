@@ -61,3 +61,18 @@ def test_no_value_becomes_an_argument_of_its_own(value: str, draw_dataset: Draw,
         assert all(word.startswith("/") for word in new), new
         assert len(rendered[argv]) == len(plain[argv])
     assert set(rendered["env"]) == set(plain["env"])
+
+
+REFUSED = ("caption_dropout_rate: 0.1", "full_fp16: true", "reg_data_dir: x", "max_train_epochs: 3")
+
+
+@pytest.mark.parametrize("option", [*REFUSED, "output_config: true", "use_8bit_adam: true", "noise_offset: 0.2", "wandb_api_key: x"])
+def test_a_refused_option_is_refused_once_and_judged_by_nothing_else(
+    option: str, draw_dataset: Draw, in_folder: Path
+) -> None:
+    asked = ("plan", "-p", "identity", "-d", str(draw_dataset(4)))
+    _, plain = forge(*asked)
+    code, answer = forge(*asked, "--set", f"engine.options={{{option}}}")
+    (added,) = [finding for finding in answer["findings"] if finding not in plain["findings"]]
+    assert (code, added["code"] in ("engine-option-owned", "engine-option-secret")) == (3, True)
+    assert answer["data"]["rendered"]["train_toml"] == plain["data"]["rendered"]["train_toml"]

@@ -141,6 +141,7 @@ BREAKS: dict[str, Case] = {
     ),
     "reg-count": Case(reg=4),
     "huber-schedule": Case({"loss.kind": "huber"}),
+    "shift-resolution": Case({"loss.timestep_sampling": "shift"}),
     "weighted-captions": Case({**options(weighted_captions=True), **NO_CACHE}),
     "adaptive-noise": Case(
         {**options(adaptive_noise_scale=0.01), "loss.noise_offset": None}, preset="adaptive", family="sdxl"

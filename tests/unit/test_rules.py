@@ -13,6 +13,7 @@ from lora_forge.engine.render import RunFiles, SubsetFolder, train_options
 from lora_forge.plan.memory import most_swapped
 from lora_forge.plan.rules import all_rules
 from lora_forge.plan.rules_options import WANTS, Wants
+from lora_forge.settings import Value
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "engine-rules.md"
 IGNORED = {"no-effect", "option-no-effect", "argument-no-effect"}
@@ -92,6 +93,24 @@ def test_bucket_bounds_without_upscaling_are_sent_and_said_once() -> None:
     assert (dataset["min_bucket_reso"], dataset["max_bucket_reso"]) == (384, 1024)
     wrong = codes(Case({"data.upscale": False, "data.max_bucket": 448}))
     assert "bucket-max" in wrong and "bucket-bounds" not in wrong
+
+
+@pytest.mark.parametrize(
+    ("settings", "sent", "spoken"),
+    [
+        ({"data.resolution": 1024}, 3.1582, False),
+        ({"data.resolution": 768}, 3.1582, True),
+        ({"data.resolution": 768, "loss.discrete_flow_shift": 3.1582}, 3.1582, True),
+        ({"data.resolution": 768, "loss.discrete_flow_shift": 2.33}, 2.33, False),
+    ],
+)
+@pytest.mark.parametrize("family", ["flux", "chroma"])
+def test_a_fixed_shift_is_sent_and_right_at_1024_alone(
+    family: str, settings: dict[str, Value], sent: float, spoken: bool
+) -> None:
+    case = Case({"loss.timestep_sampling": "shift", **settings}, family=family)
+    assert rendered_options(case)["discrete_flow_shift"] == sent
+    assert ("shift-resolution" in codes(case)) is spoken
 
 
 def test_an_argument_that_no_module_reads_is_not_sent() -> None:
