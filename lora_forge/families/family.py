@@ -117,6 +117,17 @@ class Family:
     blocks: tuple[int, int] = (0, 0)
     """(double, single) block count of the family's usual base model."""
     max_blocks_to_swap: int | None = None
+    """None where the engine swaps no blocks of this family."""
+    flow_matching: bool = False
+    """Trained by flow matching: its loss scatters by the timestep drawn."""
+    offloads_checkpoints: bool = False
+    """Whether ``cpu_offload_checkpointing`` reaches the family's model."""
+    weighs_captions: bool = True
+    """Whether the engine has weighted captions for it."""
+    weights_gib: int = 0
+    """The base model's weights in 16 bits, where a card of that size is common."""
+    batch_on_24_gib: int | None = None
+    """The largest batch that the engine's guide gives for a 24 GB card with an fp8 base."""
     fixed_shift: float | None = None
     """What ``timestep_sampling: shift`` shifts by at the native resolution, and only there; None without timesteps."""
     guidance_word: str = "scale"

@@ -13,8 +13,8 @@ from lora_forge.plan.rule import Context, Rule
 
 GIB = 2**30
 SMALL_CARD_GIB = 10
-FLUX_BATCH_24_GIB = 2
-"""The engine's FLUX guide, for 24 GB with an fp8 base."""
+DRIVER_GIB = 0.5
+"""What a card may report above its nominal size."""
 
 
 def _on_cpu(plan: Plan, context: Context) -> bool:
@@ -42,7 +42,7 @@ def cpu_processes(plan: Plan, context: Context) -> str | None:
 
 def cpu_offload(plan: Plan, context: Context) -> str | None:
     asked = plan.engine_options.value.get("cpu_offload_checkpointing")
-    if not asked or not _on_cpu(plan, context) or context.family.max_blocks_to_swap is None:
+    if not asked or not _on_cpu(plan, context) or not context.family.offloads_checkpoints:
         return None
     return "cpu_offload_checkpointing moves checkpoints back to a card, and there is none"
 
@@ -53,11 +53,12 @@ def cpu_fp16(plan: Plan, context: Context) -> str | None:
     return "on the CPU fp16 goes without the scaling of its loss, so small gradients become 0"
 
 
-def flux_batch(plan: Plan, context: Context) -> str | None:
+def batch_large(plan: Plan, context: Context) -> str | None:
     batch, vram = plan.schedule.batch_size.value, plan.vram_gib.value
-    if context.family.max_blocks_to_swap is None or vram is None or not 16 < vram < 32 or batch <= FLUX_BATCH_24_GIB:
+    most = context.family.batch_on_24_gib
+    if most is None or vram is None or not 16 < vram < 32 or batch <= most:
         return None
-    return f"batches of {batch} on {vram:g} GB; the engine's guide gives {FLUX_BATCH_24_GIB} for 24 GB with an fp8 base"
+    return f"batches of {batch} on {vram:g} GB; the engine's guide gives {most} for 24 GB with an fp8 base"
 
 
 def _gives_less(value: object, lever: Lever) -> bool:
@@ -84,9 +85,9 @@ def optimizer_state(plan: Plan, context: Context) -> str | None:
     return f"{name} keeps its whole state in 32 bits; on {vram:g} GB the engine's guide asks for an 8-bit one"
 
 
-def flux_t5(plan: Plan, context: Context) -> str | None:
+def t5_in_16_bits(plan: Plan, context: Context) -> str | None:
     vram, t5 = plan.vram_gib.value, context.models.get("t5xxl")
-    if vram is None or card_class(vram) != 8 or t5 is None or t5.is_fp8 or context.family.max_blocks_to_swap is None:
+    if vram is None or card_class(vram) != 8 or t5 is None or t5.is_fp8:
         return None
     return f"{t5.path.name} is stored as {t5.dtype}; on {vram:g} GB the engine's guide asks for an fp8 T5"
 
@@ -109,10 +110,10 @@ def small_card_rank(plan: Plan, _context: Context) -> str | None:
 
 
 def no_fp8_small_card(plan: Plan, context: Context) -> str | None:
-    vram = plan.vram_gib.value
-    if context.family.max_blocks_to_swap is None or plan.precision.fp8_base.value or vram is None or vram > 24.5:
+    vram, weights = plan.vram_gib.value, context.family.weights_gib
+    if plan.precision.fp8_base.value or vram is None or vram > weights + DRIVER_GIB:
         return None
-    return f"{context.family.title} in 16 bits takes 24 GB alone; the card has {vram:g} GB"
+    return f"{context.family.title} in 16 bits takes {weights} GB alone; the card has {vram:g} GB"
 
 
 def disk_space(plan: Plan, context: Context) -> str | None:
@@ -147,10 +148,10 @@ MACHINE_RULES: tuple[Rule, ...] = (
         cpu_fp16,
         "--set precision.mixed=bf16",
     ),
-    Rule("batch-card", WARNING, BATCH, GUIDE, "obeys", flux_batch, "--set schedule.batch_size=2"),
+    Rule("batch-card", WARNING, BATCH, GUIDE, "obeys", batch_large, "--set schedule.batch_size=2"),
     Rule("lever-overruled", WARNING, "memory", "docs/presets.md", "obeys", levers_overruled, ALLOW),
     Rule("optimizer-state", WARNING, "optimizer.name", GUIDE, "obeys", optimizer_state, EIGHT_BIT),
-    Rule("t5-fp8", WARNING, "models.t5xxl", GUIDE, "obeys", flux_t5, "--t5xxl with the e4m3fn file"),
+    Rule("t5-fp8", WARNING, "models.t5xxl", GUIDE, "obeys", t5_in_16_bits, "--t5xxl with the e4m3fn file"),
     Rule("augment-small-card", WARNING, "augment", "docs/presets.md", "obeys", small_card_augments, NO_AUGMENT),
     Rule("rank-small-card", INFO, "network.rank", "docs/presets.md", "", small_card_rank, RANK_24),
     Rule(

@@ -27,7 +27,8 @@ def swap_and_offload(plan: Plan, _context: Context) -> str | None:
 
 def offload_without_word(plan: Plan, context: Context) -> str | None:
     asked = plan.engine_options.value.get("cpu_offload_checkpointing")
-    if not asked or not plan.memory.gradient_checkpointing.value or context.family.max_blocks_to_swap is not None:
+    able = context.family.offloads_checkpoints or "cpu_offload_checkpointing" in context.family.inert_options
+    if not asked or not plan.memory.gradient_checkpointing.value or able:
         return None
     return f"{context.family.title}'s model in the engine cannot offload its checkpoints to the CPU"
 

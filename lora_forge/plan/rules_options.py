@@ -53,7 +53,7 @@ def shift_elsewhere(plan: Plan, context: Context) -> str | None:
 
 
 def weighted_captions(plan: Plan, context: Context) -> str | None:
-    if not _option(plan, "weighted_captions") or context.family.max_blocks_to_swap is None:
+    if not _option(plan, "weighted_captions") or context.family.weighs_captions:
         return None
     return f"the engine has no weighted captions for {context.family.title}"
 

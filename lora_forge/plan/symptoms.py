@@ -19,9 +19,6 @@ LOSS_CAVEAT = "a smoothed loss under 0.2 is a hint of over-fitting to look at, n
 FLOW_CAVEAT = "on FLUX its scale says little"
 """Of every family that is trained by flow matching, which FLUX stands for: its loss scatters by the timestep drawn."""
 
-FLOW_MARK = "loss.min_snr_gamma"
-"""A preset key that flow-matching families never read."""
-
 
 @dataclass(frozen=True)
 class Symptom:
@@ -144,5 +141,5 @@ def loss_hint(family: Family, smoothed_loss: float | None) -> str:
     """What a low smoothed loss may mean, with its caveat; nothing where it is not low."""
     if smoothed_loss is None or smoothed_loss >= LOW_LOSS:
         return ""
-    caveat = f"{LOSS_CAVEAT}; {FLOW_CAVEAT}" if FLOW_MARK in family.inert else LOSS_CAVEAT
+    caveat = f"{LOSS_CAVEAT}; {FLOW_CAVEAT}" if family.flow_matching else LOSS_CAVEAT
     return f"smoothed loss {smoothed_loss:.3f}: {caveat}"

@@ -10,9 +10,11 @@ from rule_cases import BREAKS, KEEPS, Case, as_asked, family_of, options, plan_c
 from rule_document import document
 
 from lora_forge.engine.render import RunFiles, SubsetFolder, train_options
+from lora_forge.families import load_family
 from lora_forge.plan.memory import most_swapped
 from lora_forge.plan.rules import all_rules
 from lora_forge.plan.rules_options import WANTS, Wants
+from lora_forge.plan.symptoms import FLOW_CAVEAT, loss_hint
 from lora_forge.settings import Value
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "engine-rules.md"
@@ -111,6 +113,25 @@ def test_a_fixed_shift_is_sent_and_right_at_1024_alone(
     case = Case({"loss.timestep_sampling": "shift", **settings}, family=family)
     assert rendered_options(case)["discrete_flow_shift"] == sent
     assert ("shift-resolution" in codes(case)) is spoken
+
+
+def test_chroma_takes_cpu_offload_and_does_nothing_with_it() -> None:
+    case = Case(options(cpu_offload_checkpointing=True), family="chroma")
+    assert "option-no-effect" in codes(case) and "offload-unknown" not in codes(case)
+    assert "cpu_offload_checkpointing" not in rendered_options(case)
+
+
+@pytest.mark.parametrize(
+    ("family", "vram", "spoken"),
+    [("flux", 24, True), ("flux", 25, False), ("chroma", 16, True), ("chroma", 24, False), ("sdxl", 8, False)],
+)
+def test_a_base_in_16_bits_is_weighed_by_its_own_family(family: str, vram: int, spoken: bool) -> None:
+    assert ("no-fp8-card" in codes(Case({"precision.fp8_base": False}, family=family, vram=vram))) is spoken
+
+
+@pytest.mark.parametrize(("family", "flows"), [("flux", True), ("chroma", True), ("sdxl", False), ("sd15", False)])
+def test_the_caveat_about_a_low_loss_is_for_flow_matching(family: str, flows: bool) -> None:
+    assert (FLOW_CAVEAT in loss_hint(load_family(family), 0.1)) is flows
 
 
 def test_an_argument_that_no_module_reads_is_not_sent() -> None:
