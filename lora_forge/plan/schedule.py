@@ -91,6 +91,14 @@ def repeats_of(subset: SubsetFacts, repeats: Repeats) -> int:
     return repeats[str(subset.folder)] if str(subset.folder) in repeats else repeats[subset.folder.name]
 
 
+def buckets_of(data: DataPlan) -> BucketSettings:
+    """A plan's buckets as the arithmetic takes them."""
+    side = data.resolution.value
+    return BucketSettings(
+        (side, side), data.min_bucket.value, data.max_bucket.value, data.bucket_step.value, upscale=data.upscale.value
+    )
+
+
 def decide_schedule(choices: Choices, dataset: DatasetFacts, gpus: int) -> Sized:
     """Count an epoch, then decide the steps on it."""
     repeats = decide_repeats(choices, dataset)

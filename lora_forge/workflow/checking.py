@@ -62,15 +62,12 @@ def usual_advice(trigger: str | None = None, caption_extension: str = ".txt") ->
 
 def plan_advice(plan: Plan, subject: str, family: Family) -> Advice:
     """What this very plan does to a dataset."""
-    from lora_forge.plan.buckets import BucketSettings, assign_bucket
+    from lora_forge.plan.buckets import assign_bucket
+    from lora_forge.plan.schedule import buckets_of
 
     data = plan.data
-    side = (data.resolution.value, data.resolution.value)
-    settings = BucketSettings(
-        side, data.min_bucket.value, data.max_bucket.value, data.bucket_step.value, upscale=data.upscale.value
-    )
     trigger = None if plan.trigger.value is None else str(plan.trigger.value)
-    fit = partial(assign_bucket, settings=settings)
+    fit = partial(assign_bucket, settings=buckets_of(data))
     return Advice(
         subject, trigger, data.resolution.value, fit, _token_limit(plan, family), plan.captions.extension.value
     )

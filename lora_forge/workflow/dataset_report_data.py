@@ -23,7 +23,7 @@ from lora_forge.datasets.report_data import (
 )
 from lora_forge.findings import Finding, Severity, error
 from lora_forge.plan.buckets import BucketSettings, assign_bucket
-from lora_forge.plan.schedule import repeats_of
+from lora_forge.plan.schedule import buckets_of, repeats_of
 
 if TYPE_CHECKING:
     from lora_forge.datasets.facts import DatasetFacts, ImageFacts, SubsetFacts
@@ -71,15 +71,6 @@ def describe(measured: Measured, watch: Watch | None = None) -> ReportData:
     )
 
 
-def bucket_settings(plan: Plan) -> BucketSettings:
-    """The plan's buckets as the arithmetic takes them."""
-    data = plan.data
-    side = data.resolution.value
-    return BucketSettings(
-        (side, side), data.min_bucket.value, data.max_bucket.value, data.bucket_step.value, upscale=data.upscale.value
-    )
-
-
 def _basis(plan: Plan, gathered: Gathered, *, is_fallback: bool) -> Basis:
     repeats = plan.schedule.repeats.value
     several = [repeats] if isinstance(repeats, int) else sorted(set(repeats.values()))
@@ -102,7 +93,7 @@ def _basis(plan: Plan, gathered: Gathered, *, is_fallback: bool) -> Basis:
 
 def _cards(dataset: DatasetFacts, plan: Plan, findings: Iterable[Finding]) -> list[tuple[Path, Card]]:
     """Every image with its file, still without a picture."""
-    settings, places = bucket_settings(plan), _by_place(findings)
+    settings, places = buckets_of(plan.data), _by_place(findings)
     return [
         (subset.folder / image.name, _card(subset, image, plan, dataset.root, settings, places))
         for subset in dataset.subsets

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rule_cases import Case, facts_of, machine_of, plan_case, shipped_layers
+from rule_cases import SHAPES, Case, facts_of, machine_of, plan_case, shipped_layers
 
 from lora_forge.engine.render import RunFiles, train_options
 from lora_forge.families import load_family
@@ -437,3 +437,13 @@ def test_following_the_hint_turns_the_cache_on_again(settings: dict[str, object]
     mended = Case({**settings, **{key: said.value for key, said in written}})  # type: ignore[dict-item]
     codes = {finding.code for finding in plan_case(mended).findings}
     assert not codes & {"latents-not-cached", "text-encoder-outputs-not-cached"}
+
+
+def test_the_buckets_of_a_plan_are_those_that_its_images_were_counted_in() -> None:
+    from lora_forge.plan.buckets import bucket_of
+    from lora_forge.plan.schedule import buckets_of
+
+    for settings in ({}, {"data.upscale": False}, {"data.resolution": 640, "data.max_bucket": 896}):
+        decided = plan(Case(settings)).data  # type: ignore[arg-type]
+        sizes = {bucket_of(size, buckets_of(decided)) for size in SHAPES}
+        assert sizes == {(bucket.width, bucket.height) for bucket in decided.buckets.value}
