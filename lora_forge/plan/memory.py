@@ -73,12 +73,13 @@ def _blocks_to_swap(decided: Decided[object], blocks: tuple[int, int]) -> Decide
 
 def _cache_latents(decided: Decided[object], augment: AugmentPlan) -> tuple[Decided[object], list[Finding]]:
     """The engine asserts that cached latents go with neither colour augmentation nor random crop (tn:582)."""
-    named = {"augment.color": augment.color.value, "augment.random_crop": augment.random_crop.value}
-    active = [key for key, on in named.items() if on]
+    named = {"augment.color": augment.color, "augment.random_crop": augment.random_crop}
+    active = [key for key, wish in named.items() if wish.value]
     if not (decided.value and active):
         return decided, []
     why = f"{all_of(active, 'change')} every picture anew, so latents cannot be cached"
-    note = warning("latents-not-cached", why, f"{_turned_off(active)} to cache them", active[0])
+    where = named[active[0]].where or active[0]
+    note = warning("latents-not-cached", why, f"{_turned_off(active)} to cache them", where)
     return because(decided, False, Source.PRESET, why), [note]
 
 
@@ -94,12 +95,16 @@ def _cache_outputs(
     if encoder.mode.value != "frozen" and not family.caches_while_training_text_encoder:
         why = f"a text encoder in training changes its outputs ({family.title})"
         return because(decided, False, Source.FAMILY, why), []
-    named = {"captions.shuffle": captions.shuffle.value, "captions.dropout": captions.dropout.value}
-    active = [key for key, on in named.items() if on]
+    named: dict[str, Decided[bool] | Decided[float]] = {
+        "captions.shuffle": captions.shuffle,
+        "captions.dropout": captions.dropout,
+    }
+    active = [key for key, wish in named.items() if wish.value]
     if not active:
         return decided, []
     why = f"{all_of(active, 'change')} the caption every step, so text-encoder outputs cannot be cached"
-    note = warning("text-encoder-outputs-not-cached", why, f"{_turned_off(active)} to cache them", active[0])
+    where = named[active[0]].where or active[0]
+    note = warning("text-encoder-outputs-not-cached", why, f"{_turned_off(active)} to cache them", where)
     return because(decided, False, Source.PRESET, why), [note]
 
 

@@ -65,10 +65,10 @@ def place(rule: Rule, plan: Plan, context: Context) -> str:
     return written_at(rule.where, context) if leaf is None else leaf.where or rule.where
 
 
-def written_at(key: str, context: Context) -> str:
-    """The file and line that wrote the key, where somebody did."""
+def written_at(key: str, context: Context, part: str = "") -> str:
+    """The file and line that wrote the key, or one part of its table, where somebody did."""
     origin = context.choices.origins.get(key)
-    return origin.written.where if origin and origin.written.where else key
+    return origin.written.place(part) if origin and origin.written.where else key
 
 
 def _leaf(plan: Plan, key: str) -> Decided[object] | None:

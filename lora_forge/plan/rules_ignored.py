@@ -18,10 +18,10 @@ def check_ignored(plan: Plan, context: Context) -> Iterator[Finding]:
             yield _ignored("no-effect", f"{key} = {value}", why, written_at(key, context), context)
     for key, why in ignored_options(plan, family).items():
         value = plan.engine_options.value[key]
-        yield _ignored("option-no-effect", f"{key} = {value}", why, written_at("engine.options", context), context)
+        yield _ignored("option-no-effect", f"{key} = {value}", why, written_at("engine.options", context, key), context)
     for key, why in ignored_arguments(plan, family).items():
         value = plan.network.args.value[key]
-        yield _ignored("argument-no-effect", f"{key} = {value}", why, written_at("network.args", context), context)
+        yield _ignored("argument-no-effect", f"{key} = {value}", why, written_at("network.args", context, key), context)
 
 
 def _ignored(code: str, what: str, why: str, where: str, context: Context) -> Finding:

@@ -134,12 +134,11 @@ def validation_takes_images(plan: Plan, _context: Context) -> str | None:
 
 
 def package_missing(plan: Plan, context: Context) -> str | None:
-    for wants in WANTS:
-        value = _option(plan, wants.option)
-        if value in wants.values and _reads(context, wants.option):
-            lacks = f"needs the package {wants.package}, which is not in the engine's locked environment"
-            return f"{wants.option} = {value} {lacks}; {wants.instead}"
-    return None
+    asked = [row for row in WANTS if _option(plan, row.option) in row.values and _reads(context, row.option)]
+    if not asked:
+        return None
+    needs = [f"{row.option} needs the package {row.package} ({row.instead})" for row in asked]
+    return f"{', '.join(needs)}: not in the engine's locked environment"
 
 
 def log_folder(plan: Plan, _context: Context) -> str | None:

@@ -263,10 +263,11 @@ def shipped_layers(preset: str) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-def plan_case(case: Case) -> Planned:
+def plan_case(case: Case, *between: Layer) -> Planned:
+    """Plan a case; ``between`` are layers over the preset and under what the case writes."""
     layers = shipped_layers(case.preset)
     asked = {key: Written(value, Source.CLI, f"--set {key}") for key, value in case.settings.items()}
-    preset, origins, findings = merge_layers([*layers, Layer(Source.CLI, "--set", asked)])
+    preset, origins, findings = merge_layers([*layers, *between, Layer(Source.CLI, "--set", asked)])
     assert preset is not None, findings
     if case.required:
         preset = preset.model_copy(update={case.required: "required"})

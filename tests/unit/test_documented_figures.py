@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from rule_cases import Case, facts_of, machine_of, plan_case, shipped_layers
+from rule_cases import Case, plan_case
 
 from lora_forge.families import load_family
 from lora_forge.plan.levers import active_levers
-from lora_forge.plan.make import Ingredients, make_plan
 from lora_forge.plan.model import Plan
 from lora_forge.plan.prompts import BY_SUBJECT
 from lora_forge.plan.symptoms import loss_hint
 from lora_forge.policies import load_policy, policy_names
-from lora_forge.presets.merge import merge_layers
 from lora_forge.settings import Layer, Source, Value, Written
 
 STYLE = Case(preset="style", images=30)
@@ -146,30 +144,7 @@ def test_resolution_and_batch_are_capped_and_the_rest_is_set() -> None:
 def planned_by_preset(name: str, family: str, gib: float, **settings: Value) -> Plan:
     """A preset of one's own that extends a shipped one: what it says yields to the levers."""
     own = {key.replace("__", "."): Written(value, Source.PRESET, "own.yaml:2") for key, value in settings.items()}
-    preset, origins, _ = merge_layers([*shipped_layers(name), Layer(Source.PRESET, "own.yaml", own)])
-    assert preset is not None
-    base = Case(preset=name, family=family, vram=gib)
-    facts = ingredients(base)
-    return make_plan(replace(facts, preset=preset, origins=origins)).plan
-
-
-def ingredients(case: Case) -> Ingredients:
-    preset, origins, _ = merge_layers(list(shipped_layers(case.preset)))
-    assert preset is not None
-    return Ingredients(
-        preset=preset,
-        origins=origins,
-        policy=load_policy(preset.policy),
-        family=load_family(case.family),
-        dataset=facts_of(case),
-        models={},
-        machine=machine_of(case),
-        name=Written("lora", Source.DATASET, why="test"),
-        family_choice=Written(case.family, Source.CLI, "--family"),
-        trigger=Written("ohwx", Source.CLI, "--trigger"),
-        gpus=Written(1, Source.CLI, "--gpus"),
-        vram=Written(case.vram, Source.CLI, "--vram"),
-    )
+    return plan_case(Case(preset=name, family=family, vram=gib), Layer(Source.PRESET, "own.yaml", own)).plan
 
 
 @pytest.mark.parametrize(("gib", "side"), [(8.0, 896), (10.0, 1024)])

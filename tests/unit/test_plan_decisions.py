@@ -447,3 +447,9 @@ def test_the_buckets_of_a_plan_are_those_that_its_images_were_counted_in() -> No
         decided = plan(Case(settings)).data  # type: ignore[arg-type]
         sizes = {bucket_of(size, buckets_of(decided)) for size in SHAPES}
         assert sizes == {(bucket.width, bucket.height) for bucket in decided.buckets.value}
+
+
+@pytest.mark.parametrize("key", ["captions.shuffle", "captions.dropout", "augment.color"])
+def test_a_cache_that_was_given_up_points_at_what_forbids_it(key: str) -> None:
+    findings = plan_case(Case({key: 0.1 if key == "captions.dropout" else True})).findings
+    assert [f.where for f in findings if f.code.endswith("-not-cached")] == [f"--set {key}"]

@@ -15,7 +15,7 @@ from lora_forge.plan.memory import most_swapped
 from lora_forge.plan.rules import all_rules
 from lora_forge.plan.rules_options import WANTS, Wants
 from lora_forge.plan.symptoms import FLOW_CAVEAT, loss_hint
-from lora_forge.settings import Value
+from lora_forge.settings import Layer, Source, Value, Written
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "engine-rules.md"
 IGNORED = {"no-effect", "option-no-effect", "argument-no-effect"}
@@ -68,7 +68,25 @@ def test_an_option_whose_package_the_lock_lacks_stops_the_run(wants: Wants) -> N
     for value in wants.values:
         findings = plan_case(Case({"engine.options": {wants.option: value}}, family="sdxl")).findings
         (said,) = [finding.message for finding in findings if finding.code == "option-package"]
-        assert wants.option in said and f"package {wants.package}," in said
+        assert wants.option in said and f"package {wants.package} " in said
+
+
+def test_every_package_that_the_lock_lacks_is_named_at_once() -> None:
+    case = Case(options(xformers=True, deepspeed=True, log_with="all"), family="sdxl")
+    (said,) = [finding.message for finding in plan_case(case).findings if finding.code == "option-package"]
+    assert all(f"package {wants.package} " in said for wants in WANTS)
+
+
+def test_what_has_no_effect_is_shown_at_its_own_line() -> None:
+    lines = {"nonsense": "own.yaml:9:5", "max_timestep": "own.yaml:5:5"}
+    table = {
+        "network.args": Written({"nonsense": 1}, Source.PRESET, "own.yaml:7", parts=lines),
+        "engine.options": Written({"max_timestep": 900}, Source.PRESET, "own.yaml:3", parts=lines),
+    }
+    findings = plan_case(Case(), Layer(Source.PRESET, "own.yaml", table)).findings
+    found = {finding.code: finding.where for finding in findings}
+    assert found["argument-no-effect"] == lines["nonsense"]
+    assert found["option-no-effect"] == lines["max_timestep"]
 
 
 def test_xformers_is_passed_over_where_the_family_has_its_own_attention() -> None:
