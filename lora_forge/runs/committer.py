@@ -66,8 +66,8 @@ class Committer:
                 self._commit_checkpoint(event)
             elif isinstance(event, StateSaved):
                 commit_state(self._run, self._ledger, self._attempt, event)
-        except (OSError, ValueError, ForgeError) as problem:
-            self._failed.append((event, str(problem)))
+        except Exception as problem:  # noqa: BLE001  # whatever it is, what is saved next must still be committed
+            self._failed.append((event, _said(problem)))
 
     def _commit_checkpoint(self, event: Saved) -> None:
         if Path(event.file).name != self._final:
@@ -133,6 +133,12 @@ def _record_model(ledger: Ledger, lora: Path) -> None:
     known = any(record.kind == MODEL for record in ledger.records)
     if not known and len(sha256) == 64 and sha256.isalnum():
         ledger.append(MODEL, sha256=sha256)
+
+
+def _said(problem: Exception) -> str:
+    """What went wrong; of what nobody foresaw, its kind too."""
+    foreseen = isinstance(problem, (OSError, ValueError, ForgeError))
+    return str(problem) if foreseen else f"{type(problem).__name__}: {problem}"
 
 
 def _not_committed(event: Event, why: str) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,10 +12,19 @@ from pathlib import Path
 
 from lora_forge.errors import InvalidInput
 from lora_forge.runs.commit import sync_directory, write_whole
+from lora_forge.runs.ledger import has_ledger
 from lora_forge.runs.lock import LOCK
 
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|CREDENTIAL|PRIVATE|_KEY$", re.IGNORECASE)
 REDACTED = "(redacted)"
+LAYING_OUT = ".laying-out"
+"""Marks a folder in which a run is laid out and has not begun; an empty file."""
+LAID_OUT = {
+    *(LAYING_OUT, "dataset", "models", "plan.json", "preset.yaml", "request.json"),
+    *(".preset.mirror.yaml", ".request.mirror.json"),
+}
+LAID_OUT_ENDINGS = (".holdout.json", ".pending", ".tmp")
+"""What laying out makes, and may clear away again where the run never began."""
 STATE_NAME = re.compile(r"step\d{8,}")
 
 
@@ -136,6 +146,10 @@ class RunDir:
     def preset_yaml(self) -> Path:
         return self.path / "preset.yaml"
 
+    @property
+    def laying_out(self) -> Path:
+        return self.path / LAYING_OUT
+
     def attempt(self, number: int) -> AttemptDir:
         return AttemptDir(self.attempts / f"{number:02d}")
 
@@ -198,16 +212,31 @@ def next_run_dir(runs: Path, name: str) -> Path:
 
 
 def refuse_used(path: Path) -> None:
-    """A new run wants a folder of its own: new, or empty but for the lock that we hold.
+    """A new run wants a folder of its own: new, empty but for the lock that we hold, or one where no run began.
 
     Raises:
         InvalidInput: something lies in it already.
     """
+    if never_began(path):
+        return
     held = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
     if held:
         is_run = any("ledger" in name for name in held)
         hint = "go on with it: add --resume" if is_run else "give --run-dir a new folder, or leave it out"
         raise InvalidInput(f"the run directory {path} is not empty", hint)
+
+
+def never_began(path: Path) -> bool:
+    """Whether a run was laid out here and killed before its ledger: nothing was trained, so all may be made anew."""
+    entries = {entry.name for entry in path.iterdir()} if path.is_dir() else {""}
+    return not has_ledger(path) and (LAYING_OUT in entries or entries <= {LOCK})
+
+
+def clear_laid_out(path: Path) -> None:
+    """Take away what laying out made in a folder where no run began; what it did not make stays, and the mark last."""
+    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == LAYING_OUT):
+        if entry.name in LAID_OUT or entry.name.endswith(LAID_OUT_ENDINGS):
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ home folder, the environment comes by an allow-list, and values of secrets never
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -62,6 +63,14 @@ def relative_word(word: str, run: Path) -> str:
     """One word of a command: a path as seen from the run, unless it lies in a home folder."""
     shown = without_names(word, run)
     return os.path.relpath(shown, run) if shown.startswith(os.sep) else shown
+
+
+def plan_facts(plan: Mapping[str, Json], run: Path) -> dict[str, Json]:
+    """A plan's JSON as the ledger keeps it: values and sources; its reasons may name folders, and decide nothing."""
+    if "value" in plan and "source" in plan:
+        text = without_names(json.dumps(plan["value"], ensure_ascii=False), run)
+        return {"value": json.loads(text), "source": plan["source"]}
+    return {key: plan_facts(branch, run) for key, branch in plan.items() if isinstance(branch, dict)}
 
 
 def environment_facts(env: Mapping[str, str]) -> dict[str, Json]:

@@ -19,6 +19,7 @@ from typing import NamedTuple, Union
 
 from lora_forge.errors import ForgeError, InvalidInput
 from lora_forge.runs.commit import write_whole
+from lora_forge.runs.disk import unwritable
 
 VERSION = 1
 LEDGER = "ledger.jsonl"
@@ -28,6 +29,10 @@ _DIGEST_CHARS = 64
 
 Json = Union[None, bool, int, float, str, "list[Json]", "dict[str, Json]"]
 Fields = Mapping[str, Json]
+
+
+class _Newer(Exception):
+    """A sound line of a version that this forge does not know: no damage, and not to be written over."""
 
 
 class Record(NamedTuple):
@@ -77,10 +82,7 @@ class Ledger:
 
 
 def ledger_unwritable(folder: Path, problem: OSError) -> ForgeError:
-    return ForgeError(
-        f"the ledger of {folder} cannot be written: {problem.strerror or problem}",
-        "free some space or mend the disk; what was committed before is intact: forge train --resume",
-    )
+    return unwritable(f"the ledger of {folder}", problem, "what was committed before is intact: forge train --resume")
 
 
 def has_ledger(folder: Path) -> bool:
@@ -91,12 +93,16 @@ def read_ledger(folder: Path) -> Reading:
     """Read what can be believed: the longer of the two sound beginnings.
 
     Raises:
-        InvalidInput: no ledger lies here, or not even its first record is sound.
+        InvalidInput: no ledger lies here, a newer forge wrote it, or not even its first record is sound.
     """
     texts = [_read(folder / name) for name in (LEDGER, MIRROR)]
     if all(text is None for text in texts):
         raise InvalidInput(f"{folder} is no run of forge: it has no ledger", "forge runs ls")
-    sound = [_sound(text or b"") for text in texts]
+    try:
+        sound = [_sound(text or b"") for text in texts]
+    except _Newer as newer:
+        message = f"the ledger of {folder} was written by a newer forge: version {newer}, this one knows {VERSION}"
+        raise InvalidInput(message, "use the forge that wrote it; nothing was changed") from newer
     best = max(sound, key=lambda found: len(found[0]))
     records, length = best
     if not records:
@@ -143,7 +149,10 @@ def _parsed(line: bytes, before: bytes, seq: int) -> Record | None:
         return None
     try:
         told = json.loads(line)
-        if told.pop("v") != VERSION or told["seq"] != seq:
+        version = told.pop("v")
+        if version != VERSION:
+            raise _Newer(version)
+        if told["seq"] != seq:
             return None
         told.pop("digest")
         return Record(told.pop("seq"), told.pop("kind"), told.pop("at"), told)

@@ -21,7 +21,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from lora_forge.errors import InvalidInput, Locked
+from lora_forge.errors import Locked
+from lora_forge.runs.disk import unwritable
 
 LOCK = ".lock"
 TRIES, RETRY_S = 4, 0.05
@@ -121,8 +122,8 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as problem:
-        message = f"the run directory {path.parent} cannot be written: {problem.strerror}"
-        raise InvalidInput(message, "--run-dir DIR on a disk that you may write to") from problem
+        hint = "--run-dir DIR on a disk that you may write to"
+        raise unwritable(f"the run directory {path.parent}", problem, hint) from problem
 
 
 def _taken(descriptor: int, folder: Path) -> bool:

@@ -25,9 +25,13 @@ def engine_path(run: RunDir, path: Path) -> Path:
 
 
 def link_models(run: RunDir, paths: Iterable[Path]) -> None:
-    """Make the links that ``engine_path`` promised: one step ahead of the person's own, whose name has the suffix."""
+    """Make the links that ``engine_path`` promised: one step ahead of the person's own, whose name has the suffix.
+
+    May be done again: a file that was moved is found at its new place.
+    """
     for path in paths:
         promised = engine_path(run, path)
         if promised.parent == run.models:
             run.models.mkdir(exist_ok=True)
+            promised.unlink(missing_ok=True)
             promised.symlink_to(path.absolute())

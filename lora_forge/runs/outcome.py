@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lora_forge.runs.events import Counted, Ended, Event, Saved, Started, StepTaken
+from lora_forge.runs.events import Counted, Ended, Event, Resumed, Saved, Started, StepTaken
 
 # What the guest leaves unsaid: the process was gone before it could tell.
 VANISHED = "vanished"
@@ -59,6 +59,8 @@ class Heard:
         elif isinstance(event, StepTaken):
             self.last_step, self.total = event.step, event.total
             self.first_step_mono = self.first_step_mono or event.mono
+        elif isinstance(event, Resumed):
+            self.last_step = event.step
         elif isinstance(event, Counted):
             self.counted, self.total = event, event.max_train_steps
         elif isinstance(event, Saved):

@@ -11,6 +11,9 @@ from lora_forge.errors import InvalidInput
 from lora_forge.runs.commit import FileRecord
 from lora_forge.runs.ledger import Fields, Json, Record, read_ledger
 
+KILLED = "killed"
+"""The outcome of an attempt that nobody was left to close."""
+
 # What a record is of; the vocabulary of the ledger.
 RUN, PLAN, ATTEMPT, ATTEMPT_END = "run", "plan", "attempt", "attempt-end"
 CHECKPOINT, STATE, STATE_DROPPED, MODEL, DONE = "checkpoint", "state", "state-dropped", "model", "done"
@@ -18,7 +21,7 @@ CHECKPOINT, STATE, STATE_DROPPED, MODEL, DONE = "checkpoint", "state", "state-dr
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of the trainer; without an end it was killed together with forge."""
+    """One start of the trainer; without an end it was killed together with forge, and the next one will say so."""
 
     number: int
     began: float
@@ -30,7 +33,7 @@ class Attempt:
 
     @property
     def outcome(self) -> str:
-        return "killed" if self.end is None else str(self.end["outcome"])
+        return KILLED if self.end is None else str(self.end["outcome"])
 
     @property
     def to_step(self) -> int | None:
@@ -73,7 +76,8 @@ class RunRecord:
     model_sha256: str | None
     done: bool
     damaged: bool
-    plan_sha256: str
+    plan: Fields
+    """Every decided value with its source, as the last attempt was to follow it; reasons are in plan.json alone."""
 
     @property
     def uuid(self) -> str:
@@ -122,7 +126,7 @@ def fold(folder: Path, records: Sequence[Record], *, damaged: bool = False) -> R
     dropped = {str(record.fields["name"]): record.seq for record in records if record.kind == STATE_DROPPED}
     latest = {state.name: state for state in map(_state, (record for record in records if record.kind == STATE))}
     models = [str(record.fields["sha256"]) for record in records if record.kind == MODEL]
-    plans = [str(record.fields["plan_sha256"]) for record in records if record.kind in (RUN, PLAN)]
+    plans = [record.fields.get("plan") for record in records if record.kind in (RUN, PLAN)]
     return RunRecord(
         folder=folder,
         began=first.at,
@@ -133,7 +137,7 @@ def fold(folder: Path, records: Sequence[Record], *, damaged: bool = False) -> R
         model_sha256=models[-1] if models else None,
         done=any(record.kind == CHECKPOINT and record.fields["final"] is True for record in records),
         damaged=damaged,
-        plan_sha256=plans[-1],
+        plan=cast("dict[str, Json]", plans[-1] or {}),
     )
 
 
@@ -154,8 +158,14 @@ def _attempts(records: Sequence[Record]) -> Iterable[Attempt]:
                 state=None if state is None else str(state),
                 fields=record.fields,
                 end=end and end.fields,
-                ended=end and end.at,
+                ended=end and _ended_at(end),
             )
+
+
+def _ended_at(end: Record) -> float | None:
+    """An end that the next attempt wrote down came late: what counts is when the trainer was heard last, if ever."""
+    last = end.fields.get("last_heard", end.at)
+    return float(last) if isinstance(last, (int, float)) else None
 
 
 def _checkpoint(record: Record) -> Checkpoint:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_forge.errors import InvalidInput
+from lora_forge.runs.directory import never_began
 from lora_forge.runs.ledger import has_ledger
 from lora_forge.runs.lock import is_held
 from lora_forge.runs.record import RunRecord, read_run
@@ -73,19 +74,20 @@ def find_run(runs: Path, wanted: str, *, exact: bool = False) -> ShelvedRun:
 
 def unfinished(runs: Path, name: str) -> Path | None:
     """The highest-numbered run of this name that has not finished; one killed before its ledger counts."""
-    return next((folder for folder in numbered(runs, name) if not _is_done(folder)), None)
+    return next((folder for folder in numbered(runs, name) if _is_unfinished(folder)), None)
 
 
 def numbered(runs: Path, name: str) -> Iterator[Path]:
-    """The runs of one name, the latest first: by their numbers, not by any clock."""
+    """The folders of one name, the latest first: by their numbers, not by any clock."""
     of_name = re.compile(re.escape(name) + r"-(\d{3,})")
     entries = runs.iterdir() if runs.is_dir() else ()
     found = [(int(match[1]), entry) for entry in entries if (match := of_name.fullmatch(entry.name))]
     yield from (entry for _, entry in sorted(found, reverse=True))
 
 
-def _is_done(folder: Path) -> bool:
+def _is_unfinished(folder: Path) -> bool:
+    """What has a name and no ledger, such as the LoRA that ``runs rm --keep-lora`` left, is no run at all."""
     if not has_ledger(folder):
-        return False
+        return never_began(folder)
     record = read_shelved(folder).record
-    return record is not None and record.done
+    return record is None or not record.done

@@ -7,6 +7,7 @@ both, so a cache of something else cannot be taken for it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import shutil
@@ -20,6 +21,7 @@ from lora_forge.runs.directory import RunDir
 CAPTION_EXTENSION = ".txt"
 DIGEST_CHARS = 12
 CHUNK_BYTES = 1 << 20
+NO_LINKS = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ def _stage_image(link: Path, image: StagedImage) -> None:
     try:
         _link_or_copy(image.path, link)
     except OSError as error:
+        if error.filename2 or error.filename != str(image.path):  # the run's own disk is the trouble, not the picture
+            raise
         raise _unreadable(image, error) from error
 
 
@@ -124,10 +128,12 @@ def _link_or_copy(source: Path, link: Path) -> None:
     """Link to the absolute path; copy where the filesystem knows no links (exFAT, some network mounts)."""
     try:
         link.symlink_to(source.absolute())
-    except FileExistsError:
-        raise
-    except OSError:
-        shutil.copyfile(source, link)
+    except OSError as problem:
+        if problem.errno not in NO_LINKS:
+            raise
+        pending = link.with_name(f".{link.name}.pending")  # a copy cut short must not be taken for the picture
+        shutil.copyfile(source, pending)
+        pending.replace(link)
 
 
 def _encoded(image: StagedImage) -> bytes:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lora_forge.errors import InvalidInput, PlanError
-from lora_forge.findings import Finding, info
+from lora_forge.findings import Finding, info, warning
 from lora_forge.workflow.planning import named_models
-from lora_forge.workflow.run_layout import engine_facts, plan_json, staged_subsets
+from lora_forge.workflow.run_layout import engine_facts, plan_facts, plan_json, staged_subsets, unwritable
 from lora_forge.workflow.run_task import Task
 
 if TYPE_CHECKING:
-    from lora_forge.runs.directory import RunDir
-    from lora_forge.runs.ledger import Json
+    from lora_forge.runs.ledger import Fields, Json
     from lora_forge.runs.record import RunRecord
     from lora_forge.runs.resume import Difference
     from lora_forge.runs.staging import StagedFile
@@ -36,21 +35,27 @@ def compare(task: Task, record: RunRecord) -> list[Finding]:
     changed = [each for each in found if not each.breaks]
     if changed:
         _record_plan(task, changed)
-    return [info("changed", f"changed for this attempt: {each}") for each in changed]
+    notes = [info("changed", f"changed for this attempt: {each}") for each in changed]
+    return notes + ([] if not changed and _is_shown(task, record) else _show_plan(task))
 
 
 def differences(task: Task, record: RunRecord) -> list[Difference]:
     """Everything in which the plan, the data, the base model and the engine differ from what was begun."""
+    from lora_forge.runs.model_links import link_models
     from lora_forge.runs.resume import dataset_differences, plan_differences
     from lora_forge.runs.staging import lay_links, measure_dataset
 
     gathered = task.planned.gathered
-    plans = plan_differences(stored_plan(task.run, record), json.loads(plan_json(task.planned)))
+    plans = plan_differences(stored_plan(record), plan_facts(task.planned, task.run))
     subsets = staged_subsets(gathered)
     measured = measure_dataset(subsets)
     data = dataset_differences(stored_files(record), measured)
     if not data:
-        lay_links(task.run, subsets, measured)  # what was moved is found at its new place
+        try:
+            lay_links(task.run, subsets, measured)  # what was moved is found at its new place
+            link_models(task.run, named_models(gathered).values())
+        except OSError as problem:
+            raise unwritable(problem) from problem
     return [*plans, *data, *_other_differences(task, record)]
 
 
@@ -70,23 +75,15 @@ def _other_differences(task: Task, record: RunRecord) -> list[Difference]:
     return found
 
 
-def stored_plan(run: RunDir, record: RunRecord) -> dict[str, object]:
-    """The plan as it was begun, if it is still the one that the ledger names.
+def stored_plan(record: RunRecord) -> Fields:
+    """The plan that the last attempt was to follow, from the ledger; plan.json is a view for people.
 
     Raises:
-        InvalidInput: plan.json was changed or is gone.
+        InvalidInput: the ledger is of a forge that kept no plan in it.
     """
-    from lora_forge.runs.identity import digest
-
-    try:
-        text = run.plan_json.read_bytes()
-    except OSError as problem:
-        raise InvalidInput(f"{run.plan_json} cannot be read: {problem.strerror}", "start a new run") from problem
-    if digest(text) != record.plan_sha256:
-        raise InvalidInput(f"{run.plan_json} is not the plan that was begun", "restore it, or start a new run")
-    plan = json.loads(text)
-    assert isinstance(plan, dict)
-    return plan
+    if not record.plan:
+        raise InvalidInput(f"the ledger of {record.folder} holds no plan", "start a new run")
+    return record.plan
 
 
 def stored_files(record: RunRecord) -> list[StagedFile]:
@@ -98,12 +95,31 @@ def stored_files(record: RunRecord) -> list[StagedFile]:
 
 
 def _record_plan(task: Task, changed: Sequence[Difference]) -> None:
-    from lora_forge.runs.identity import digest
     from lora_forge.runs.record import PLAN
 
-    text = plan_json(task.planned)
-    task.ledger.append(PLAN, plan_sha256=digest(text), changed=[each.key for each in changed])
-    task.run.write_plan(text)
+    task.ledger.append(PLAN, plan=plan_facts(task.planned, task.run), changed=[each.key for each in changed])
+
+
+def _is_shown(task: Task, record: RunRecord) -> bool:
+    """Whether plan.json still says what the ledger does; its reasons are those of the first attempt."""
+    from lora_forge.runs.identity import plan_facts
+
+    try:
+        return plan_facts(json.loads(task.run.plan_json.read_bytes()), task.run.path) == record.plan
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
+
+
+def _show_plan(task: Task) -> list[Finding]:
+    """Write plan.json anew, whatever became of it; nothing is read from it that a training depends on."""
+    from lora_forge.runs.disk import reason
+
+    try:
+        task.run.write_plan(plan_json(task.planned))
+    except OSError as problem:
+        message = f"plan.json could not be written: {reason(problem)}"
+        return [warning("plan-not-shown", message, "the ledger holds the plan; nothing is lost")]
+    return []
 
 
 def _table(value: Json) -> dict[str, Json]:

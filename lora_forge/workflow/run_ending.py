@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.errors import ForgeError, Interrupted
-from lora_forge.findings import Finding, Severity, info
+from lora_forge.findings import Finding, Severity, info, warning
 from lora_forge.workflow.run_layout import expected_lora
 from lora_forge.workflow.run_task import RunResult, Task
 
@@ -48,7 +49,9 @@ def known(task: Task) -> Known:
 
 def _record_end(task: Task, number: int, outcome: Outcome, failure: ForgeError | None) -> None:
     from lora_forge.runs.identity import without_names
-    from lora_forge.runs.record import ATTEMPT_END
+    from lora_forge.runs.record import ATTEMPT_END, fold
+
+    attempt = fold(task.run.path, task.ledger.records).attempts[number - 1]
 
     task.ledger.append(
         ATTEMPT_END,
@@ -58,7 +61,7 @@ def _record_end(task: Task, number: int, outcome: Outcome, failure: ForgeError |
         signal=outcome.signal,
         stop_signal=outcome.stop_signal,
         killed=outcome.killed,
-        to_step=outcome.last_step,
+        to_step=max(attempt.from_step, outcome.last_step),  # stopped while it loaded, it still is where it began
         wall_s=round(outcome.wall_s, 1),
         cause=failure.code if failure else None,
         message=without_names(failure.message, task.run.path) if failure else None,
@@ -84,19 +87,19 @@ def with_way_on(task: Task, failure: ForgeError, undone: tuple[Finding, ...]) ->
 def commit_final(task: Task, number: int, saved: tuple[Saved, ...]) -> Path:
     """Commit the finished LoRA; it has been verified."""
     from lora_forge.runs.committer import commit_checkpoint
+    from lora_forge.runs.disk import unwritable
 
     event = next(event for event in reversed(saved) if Path(event.file).name == task.final)
     try:
         return commit_checkpoint(task.run, task.ledger, number, event, lambda *_: (), final=True)
     except OSError as problem:
-        message = f"the finished LoRA cannot be put in its place: {problem.strerror or problem}"
-        hint = f"it lies in {task.run.attempt(number).output}; free some space, then forge train --resume"
-        raise ForgeError(message, hint) from problem
+        hint = f"it lies whole in {task.run.attempt(number).output}; then forge train --resume puts it in its place"
+        raise unwritable(f"{task.run.output}", problem, hint) from problem
 
 
 def finish(task: Task, noticed: tuple[Finding, ...], outcome: Outcome | None = None) -> RunResult:
     """The result of a run whose final LoRA is committed."""
-    from lora_forge.runs.record import DONE, fold
+    from lora_forge.runs.record import fold
 
     record = fold(task.run.path, task.ledger.records)
     lora = task.run.lora(task.name)
@@ -118,7 +121,24 @@ def finish(task: Task, noticed: tuple[Finding, ...], outcome: Outcome | None = N
         ),
         attempts=len(record.attempts),
     )
-    task.ledger.append(DONE, step=result.steps, wall_s=result.wall_s)
+    return replace(result, noticed=(*result.noticed, *_write_down(task, result)))
+
+
+def _write_down(task: Task, result: RunResult) -> tuple[Finding, ...]:
+    """The last record and result.json: the LoRA is committed already, so a full disk makes no failure of it."""
+    from lora_forge.runs.disk import reason
+    from lora_forge.runs.record import DONE
+
     kept = {key: value for key, value in result.data().items() if key not in ("plan", "rendered")}
-    task.run.write_result(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-    return result
+    try:
+        task.ledger.append(DONE, step=result.steps, wall_s=result.wall_s)
+        task.run.write_result(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    except ForgeError as problem:
+        return (_not_written(problem.message),)
+    except OSError as problem:
+        return (_not_written(f"result.json could not be written: {reason(problem)}"),)
+    return ()
+
+
+def _not_written(message: str) -> Finding:
+    return warning("result-not-written", message, "the LoRA is verified and committed: forge runs show")

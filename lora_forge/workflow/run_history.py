@@ -15,6 +15,7 @@ from lora_forge.errors import ForgeError, InvalidInput
 from lora_forge.findings import Finding, info, warning
 
 if TYPE_CHECKING:
+    from lora_forge.runs.ledger import Fields
     from lora_forge.runs.record import Attempt, RunRecord
     from lora_forge.runs.resume import Difference
     from lora_forge.runs.shelf import ShelvedRun
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LOSS_STEPS = 50
 TAIL_BYTES = 64 * 1024
 POLL_S = 0.1
+_TOLD_ELSEWHERE = ("uuid", "steps", "name", "dataset", "plan", "request")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def show_run(runs: Path, wanted: str) -> Told:
 
     run = find_run(runs, wanted)
     record = _believed(run)
-    facts = {key: value for key, value in record.facts.items() if key not in ("uuid", "steps", "name", "dataset")}
+    facts = {key: value for key, value in record.facts.items() if key not in _TOLD_ELSEWHERE}
     findings = (warning("ledger-damaged", "the ledger was damaged; its sound copy is shown"),) if record.damaged else ()
     told = {
         **summary(run),
@@ -85,13 +87,14 @@ def show_run(runs: Path, wanted: str) -> Told:
         "states": [{"step": state.step, "name": state.name} for state in record.states],
         "base_model_sha256": record.model_sha256,
         "images": len(_files(record)),
+        "plan": dict(record.plan),
         "made_of": facts,
     }
     return Told(told, findings)
 
 
 def attempt_row(attempt: Attempt, record: RunRecord) -> dict[str, object]:
-    """One attempt; of one that was killed with forge, how far it got is read from its events."""
+    """One attempt; of one that nobody could close yet, how far it got is read from its events."""
     end = attempt.end or {}
     heard = _last_heard(record.folder, attempt.number)[0] if attempt.end is None else 0
     return {
@@ -172,7 +175,7 @@ def reproduce_call(call: Invocation, runs: Path, wanted: str) -> tuple[Invocatio
     from lora_forge.workflow.run_request import read_request
 
     record = _believed(find_run(runs, wanted))
-    again = read_request(call, RunDir(record.folder))
+    again = read_request(call, RunDir(record.folder), record)
     return replace(again, flags={**again.flags, "runs": str(runs)}, run_dir=None, parent=record.uuid), record
 
 
@@ -198,15 +201,14 @@ def reproduce_run(call: Invocation, runs: Path, wanted: str) -> Told:
 
 
 def _unmatched(planned: PlanResult, record: RunRecord) -> Iterator[Difference]:
-    import json
-
     from lora_forge.runs import identity
+    from lora_forge.runs.directory import RunDir
     from lora_forge.runs.resume import dataset_differences, plan_differences
     from lora_forge.runs.staging import measure_dataset
     from lora_forge.workflow.planning import named_models
-    from lora_forge.workflow.run_layout import engine_facts, machine_facts, plan_json, staged_subsets
+    from lora_forge.workflow.run_layout import engine_facts, machine_facts, plan_facts, staged_subsets
 
-    yield from plan_differences(_plan(record), json.loads(plan_json(planned)))
+    yield from plan_differences(_plan(record), plan_facts(planned, RunDir(record.folder)))
     yield from dataset_differences(_files(record), measure_dataset(staged_subsets(planned.gathered)))
     now = {
         "software": identity.software_facts(),
@@ -240,11 +242,10 @@ def _believed(run: ShelvedRun) -> RunRecord:
     return run.record
 
 
-def _plan(record: RunRecord) -> dict[str, object]:
-    from lora_forge.runs.directory import RunDir
+def _plan(record: RunRecord) -> Fields:
     from lora_forge.workflow.run_comparing import stored_plan
 
-    return stored_plan(RunDir(record.folder), record)
+    return stored_plan(record)
 
 
 def _files(record: RunRecord) -> list[StagedFile]:
@@ -272,12 +273,19 @@ def _remove(folder: Path, *, keep_lora: bool) -> Sequence[Path]:
 
 
 def _last_heard(folder: Path, attempt: int | None = None) -> tuple[int, float | None]:
-    """The last step and the mean loss up to it, from the end of the last attempt's events."""
+    """The last step and the mean loss up to it, of one attempt or of the last one that took any step."""
     from lora_forge.runs.directory import RunDir
-    from lora_forge.runs.events import StepTaken, parse_event
 
     run = RunDir(folder)
-    path = run.events_jsonl if attempt is None else run.attempt(attempt).events_jsonl
+    if attempt is not None:
+        return _heard_in(run.attempt(attempt).events_jsonl)
+    attempts = sorted(run.attempts.glob("*/events.jsonl"), key=lambda path: int(path.parent.name), reverse=True)
+    return next((heard for path in attempts if (heard := _heard_in(path))[0]), (0, None))
+
+
+def _heard_in(path: Path) -> tuple[int, float | None]:
+    from lora_forge.runs.events import StepTaken, parse_event
+
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))

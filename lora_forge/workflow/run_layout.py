@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_forge.errors import EngineError, InvalidInput, PlanError
+from lora_forge.errors import EngineError, ForgeError, InvalidInput, PlanError
 from lora_forge.workflow.planning import HELD_OUT, PlanResult, has_errors, named_models, render_run
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ REJECTED = ("image-unreadable", "image-ignored", "image-extension")
 
 @contextmanager
 def holding_new(folder: Path) -> Iterator[None]:
-    """Hold a folder for a new run, from before the plan is made; a plan that fails leaves nothing behind.
+    """Hold a folder for a new run, from before the plan is made; what fails before it is a run leaves nothing behind.
 
     Raises:
         Locked: another process holds it.
         InvalidInput: it cannot be made, or something lies in it already.
     """
-    from lora_forge.runs.directory import refuse_used
-    from lora_forge.runs.lock import LOCK, holding_run
+    from lora_forge.runs.directory import never_began, refuse_used
+    from lora_forge.runs.lock import holding_run
 
     make_folder(folder)
     with holding_run(folder):
@@ -39,11 +39,21 @@ def holding_new(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            if [entry.name for entry in folder.iterdir()] == [LOCK]:
-                (folder / LOCK).unlink()
-                with suppress(OSError):
-                    folder.rmdir()
+            if never_began(folder):
+                _leave_nothing(folder)
             raise
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Best effort: what stays carries the mark of a run that never began, and is cleared by the next one."""
+    from lora_forge.runs.directory import clear_laid_out
+    from lora_forge.runs.lock import LOCK
+
+    with suppress(OSError):
+        clear_laid_out(folder)
+        if [entry.name for entry in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def make_folder(folder: Path) -> None:
@@ -60,9 +70,10 @@ def make_folder(folder: Path) -> None:
         raise unwritable(problem) from problem
 
 
-def unwritable(problem: OSError) -> InvalidInput:
-    message = f"the run directory cannot be written: {problem.strerror or problem} ({problem.filename})"
-    return InvalidInput(message, "--run-dir DIR on a disk with space that you may write to")
+def unwritable(problem: OSError) -> ForgeError:
+    from lora_forge.runs import disk
+
+    return disk.unwritable("the run directory", problem, "--run-dir DIR on a disk with space that you may write to")
 
 
 def refuse_unready(planned: PlanResult) -> None:
@@ -85,8 +96,10 @@ def refuse_unready(planned: PlanResult) -> None:
 def lay_out(call: Invocation, planned: PlanResult, run: RunDir) -> Ledger:
     """Write all that the attempts share, then the ledger's first record: from there on it is a run.
 
-    May be done again in a folder that was left before its ledger began.
+    May be done again in a folder that was left before its ledger began: what was
+    laid out for another request is cleared away, so that no picture of it is trained on.
     """
+    from lora_forge.runs.directory import clear_laid_out
     from lora_forge.runs.ledger import new_ledger
     from lora_forge.runs.model_links import link_models
     from lora_forge.runs.record import RUN
@@ -95,16 +108,20 @@ def lay_out(call: Invocation, planned: PlanResult, run: RunDir) -> Ledger:
 
     subsets = staged_subsets(planned.gathered)
     try:
+        clear_laid_out(run.path)
+        run.laying_out.touch()
         measured = measure_dataset(subsets)
         lay_links(run, subsets, measured)
         link_models(run, named_models(planned.gathered).values())
-        write_request(call, planned, run)
+        vouched = write_request(call, planned, run)
         run.write_plan(plan_json(planned))
         record_holdout(planned, run)
         ledger = new_ledger(run.path)
-        ledger.append(RUN, **first_record(call, planned, run, measured))
+        ledger.append(RUN, **first_record(call, planned, run, measured), request=vouched)
     except OSError as problem:
         raise unwritable(problem) from problem
+    with suppress(OSError):  # the mark means nothing beside a ledger
+        run.laying_out.unlink()
     return ledger
 
 
@@ -139,13 +156,24 @@ def record_holdout(planned: PlanResult, run: RunDir) -> None:
     held_out, root = planned.gathered.held_out, planned.gathered.dataset.root
     if held_out is None:
         return
-    write_holdout(holdout_file(root.absolute(), run.path.absolute()), held_out.split.holdout, root)
+    try:
+        write_holdout(holdout_file(root.absolute(), run.path.absolute()), held_out.split.holdout, root)
+    except DatasetError as problem:
+        if isinstance(problem.__cause__, OSError):  # in the run directory it is no fault of the dataset
+            raise problem.__cause__ from problem
+        raise
     with suppress(DatasetError):
         write_holdout(held_out.file, held_out.split.holdout, root)
 
 
 def plan_json(planned: PlanResult) -> str:
     return planned.planned.plan.model_dump_json(indent=1) + "\n"
+
+
+def plan_facts(planned: PlanResult, run: RunDir) -> dict[str, Json]:
+    from lora_forge.runs import identity
+
+    return identity.plan_facts(planned.planned.plan.model_dump(mode="json"), run.path)
 
 
 def first_record(call: Invocation, planned: PlanResult, run: RunDir, measured: Sequence[StagedFile]) -> dict[str, Json]:
@@ -161,7 +189,7 @@ def first_record(call: Invocation, planned: PlanResult, run: RunDir, measured: S
         "name": plan.name.value,
         "steps": plan.schedule.steps.value,
         "seed": plan.seed.value,
-        "plan_sha256": identity.digest(plan_json(planned)),
+        "plan": plan_facts(planned, run),
         "preset": {"name": gathered.preset.name, "sha256": identity.digest(preset_text)},
         "software": identity.software_facts(),
         "engine": engine_facts(gathered),

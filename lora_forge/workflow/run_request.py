@@ -15,44 +15,54 @@ from lora_forge.errors import InvalidInput
 
 if TYPE_CHECKING:
     from lora_forge.runs.directory import RunDir
+    from lora_forge.runs.ledger import Json
+    from lora_forge.runs.record import RunRecord
     from lora_forge.settings import Value
     from lora_forge.workflow.gather import Gathered, Invocation
     from lora_forge.workflow.planning import PlanResult
 
 VERSION = 1
+_RESUME = "forge train --resume --preset … --dataset …"
 TEXT_KEYS = ("dataset", "trigger", "family", "reg", "tokenizers")
 COUNT_KEYS = ("gpus", "vram")
 PATH_KEYS = ("dataset", "reg", "tokenizers", "model", "clip_l", "t5xxl", "ae", "vae")
 
 
-def write_request(call: Invocation, planned: PlanResult, run: RunDir) -> None:
-    from lora_forge.runs.directory import write_atomically
+def write_request(call: Invocation, planned: PlanResult, run: RunDir) -> dict[str, Json]:
+    """Write the request and its preset, each twice; the digests by which the ledger vouches for them."""
+    from lora_forge.runs.twofold import write_twice
 
     request = {
         "version": VERSION,
         "flags": resolved_flags(planned),
         "trust_code": call.trust_code,
     }
-    write_atomically(run.preset_yaml, preset_text(planned))
-    write_atomically(run.request_json, json.dumps(request, indent=1) + "\n")
+    preset, told = preset_text(planned), json.dumps(request, indent=1) + "\n"
+    return {
+        run.preset_yaml.name: write_twice(run.preset_yaml, preset),
+        run.request_json.name: write_twice(run.request_json, told),
+    }
 
 
-def read_request(call: Invocation, run: RunDir) -> Invocation:
+def read_request(call: Invocation, run: RunDir, record: RunRecord) -> Invocation:
     """The run's own request, in the world of this call; what this call was given wins.
 
     Raises:
-        InvalidInput: the run directory does not say what was asked for.
+        InvalidInput: the run directory does not say any more what was asked for.
     """
     from lora_forge.project.request import without_requests
+    from lora_forge.runs.twofold import sound_copy
 
+    vouched = record.facts.get("request")
+    digests = vouched if isinstance(vouched, dict) else {}
     try:
-        request = json.loads(run.request_json.read_bytes())
+        request = json.loads(sound_copy(run.request_json, digests.get(run.request_json.name)).read_bytes())
         flags, trust_code = dict(request["flags"]), bool(request["trust_code"])
-        preset = run.preset_yaml.is_file()
+        preset = sound_copy(run.preset_yaml, digests.get(run.preset_yaml.name))
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        message = f"{run.request_json} cannot be read: {problem}"
-        raise InvalidInput(message, "name preset and dataset again: forge train --resume --preset …") from problem
-    kept: dict[str, Value] = {"preset": str(run.preset_yaml)} if preset else {}
+        message = f"what {run.path} was asked for cannot be read: {problem}"
+        raise InvalidInput(message, f"name all of it again: {_RESUME} --run-dir {run.path}") from problem
+    kept: dict[str, Value] = {"preset": str(preset)}
     given = {key: _absolute(value, call) if key in PATH_KEYS else value for key, value in call.flags.items()}
     return replace(
         call,

@@ -81,10 +81,11 @@ def resume_run(call: Invocation, watcher: Watcher, *, grace_s: float = STOP_GRAC
 
 def _latest(call: Invocation, planned: PlanResult) -> Path | None:
     from lora_forge.project.request import runs_folder
+    from lora_forge.runs.ledger import has_ledger
     from lora_forge.runs.shelf import numbered, unfinished
 
     runs, name = runs_folder(planned.gathered.request, call.cwd), planned.planned.plan.name.value
-    return unfinished(runs, name) or next(numbered(runs, name), None)
+    return unfinished(runs, name) or next(filter(has_ledger, numbered(runs, name)), None)
 
 
 def resume_folder(
@@ -103,25 +104,21 @@ def resume_folder(
         record = read_run(folder)
         if record.done:
             return already_done(run, record)
-        planned = asked_plan(call, run, asked)
+        planned = asked_plan(call, run, record, asked)
         task = Task(call, planned, run, open_ledger(folder), watcher, grace_s)
         return _go_on(task, record)
 
 
 def _begin_again(run: RunDir, call: Invocation, watcher: Watcher, grace_s: float) -> RunResult:
     """A run that was killed while it was laid out: nothing had begun, so begin."""
-    foreign = sorted(entry.name for entry in run.path.iterdir() if entry.name not in _LAID_OUT)
-    if foreign:
+    from lora_forge.runs.directory import never_began
+    from lora_forge.runs.lock import LOCK
+
+    if not never_began(run.path):
+        foreign = sorted(entry.name for entry in run.path.iterdir() if entry.name != LOCK)
         message = f"{run.path} is no run of forge: it holds {foreign[0]!r} and no ledger"
         raise InvalidInput(message, "--run-dir with the folder of a run; forge runs ls")
     return start_held(call, looked_plan(call, watcher), run.path, watcher, dry_run=False, grace_s=grace_s)
-
-
-_LAID_OUT = {
-    *(".lock", "attempts", "dataset", "models", "output", "states"),
-    *("plan.json", "preset.yaml", "request.json", "dataset.toml", "prompts.json"),
-    *(".plan.json.pending", ".preset.yaml.pending", ".request.json.pending", ".ledger.jsonl.pending"),
-}
 
 
 def already_done(run: RunDir, record: RunRecord) -> AlreadyDone:
@@ -140,7 +137,7 @@ def already_done(run: RunDir, record: RunRecord) -> AlreadyDone:
     return AlreadyDone(run.path, lora, final.file.size_bytes, final.step)
 
 
-def asked_plan(call: Invocation, run: RunDir, asked: PlanResult | None) -> PlanResult:
+def asked_plan(call: Invocation, run: RunDir, record: RunRecord, asked: PlanResult | None) -> PlanResult:
     """The plan of this call: as asked where a preset was named or found, else the run's own with what was given."""
     from lora_forge.workflow.run_request import read_request
 
@@ -148,7 +145,7 @@ def asked_plan(call: Invocation, run: RunDir, asked: PlanResult | None) -> PlanR
         return ready_plan(replace(call, run_dir=run.path))
     if "preset" in call.flags:
         return ready_plan(call)
-    return ready_plan(read_request(call, run))
+    return ready_plan(read_request(call, run, record))
 
 
 def _go_on(task: Task, record: RunRecord) -> RunResult:
@@ -159,6 +156,7 @@ def _go_on(task: Task, record: RunRecord) -> RunResult:
     from lora_forge.runs.resume import choose_state
 
     run, ledger = task.run, task.ledger
+    close_killed(task, record)
     notes = compare(task, record)
     if record.damaged:
         notes.append(warning("ledger-damaged", "the ledger was damaged; its sound copy was taken", where=str(run.path)))
@@ -175,6 +173,34 @@ def _go_on(task: Task, record: RunRecord) -> RunResult:
     notes.append(_from_where(record, choice.state))
     told = replace(task.planned, findings=(*task.planned.findings, *notes))
     return run_attempt(replace(task, planned=told), choice.state)
+
+
+def close_killed(task: Task, record: RunRecord) -> None:
+    """Write down the end that forge was not left to write, as far as the attempt's events tell of it."""
+    from lora_forge.runs.events import Ended, StepTaken, read_events
+    from lora_forge.runs.record import ATTEMPT_END, KILLED
+
+    for attempt in record.attempts:
+        if attempt.end is not None:
+            continue
+        events = read_events(task.run.attempt(attempt.number).events_jsonl)
+        steps = [event.step for event in events if isinstance(event, StepTaken)]
+        last = round(events[-1].wall, 3) if events else None
+        ended = next((event.outcome for event in events if isinstance(event, Ended)), None)
+        task.ledger.append(
+            ATTEMPT_END,
+            number=attempt.number,
+            outcome=ended or KILLED,
+            exit_code=None,
+            signal=None,
+            stop_signal=None,
+            killed=False,
+            to_step=max([attempt.from_step, *steps]),
+            wall_s=round(max(0.0, last - attempt.began), 1) if last else 0.0,
+            cause=None,
+            message=None,
+            last_heard=last,
+        )
 
 
 def _from_where(record: RunRecord, state: State | None) -> Finding:

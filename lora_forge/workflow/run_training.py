@@ -38,7 +38,6 @@ def start_run(call: Invocation, watcher: Watcher, *, dry_run: bool = False, grac
     """
     from lora_forge.project.request import runs_folder
     from lora_forge.runs.directory import next_run_dir
-    from lora_forge.runs.lock import holding_run
 
     if call.run_dir is not None:
         with holding_new(call.cwd / call.run_dir):
@@ -50,7 +49,7 @@ def start_run(call: Invocation, watcher: Watcher, *, dry_run: bool = False, grac
         folder = next_run_dir(runs_folder(planned.gathered.request, call.cwd), planned.planned.plan.name.value)
     except OSError as problem:
         raise unwritable(problem) from problem
-    with holding_run(folder):
+    with holding_new(folder):
         return start_held(call, planned, folder, watcher, dry_run=dry_run, grace_s=grace_s)
 
 

@@ -14,6 +14,7 @@ import pytest
 from fault_world import NAME, STEPS, World, ended, steps_taken, wait_until
 
 from lora_forge.runs.record import read_run
+from lora_forge.runs.resume import plan_values
 
 pytestmark = pytest.mark.processes
 
@@ -161,6 +162,66 @@ def test_a_moved_dataset_and_a_new_cadence_may_change(
     assert any("schedule.checkpoint_every was 3, now 2" in finding["message"] for finding in told["findings"])
     lora = f"{NAME}.safetensors"
     assert (run / "output" / lora).read_bytes() == undisturbed.loras[lora]
+
+
+@pytest.mark.parametrize("name", ["plan.json", "request.json", "preset.yaml"])
+def test_a_damaged_view_or_request_keeps_no_run_from_going_on(
+    world: World, undisturbed: faults.Reference, stopped: Path, tmp_path: Path, name: str
+) -> None:
+    run, sound = tmp_path / "hurt-001", (stopped / name).read_bytes()
+    shutil.copytree(stopped, run, symlinks=True)
+    (run / name).write_bytes(sound.replace(b"fast", b"fist").replace(b"12", b"13")[:-9])
+    code, told = world.forge("runs", "resume", run.name, "--runs", str(run.parent), "--json")
+    assert code == 0, told
+    assert faults.as_reference(run, undisturbed) == ""
+    if name == "plan.json":
+        view, before = (dict(plan_values(json.loads(text))) for text in ((run / name).read_bytes(), sound))
+        assert view == before, "the view was made anew"
+
+
+def test_a_request_damaged_in_both_its_copies_is_refused(world: World, stopped: Path, tmp_path: Path) -> None:
+    run = tmp_path / "hurt-001"
+    shutil.copytree(stopped, run, symlinks=True)
+    for name in ("request.json", ".request.mirror.json"):
+        (run / name).write_text((run / name).read_text().replace("ohwx", "ohwy"))
+    code, told = world.forge("runs", "resume", run.name, "--runs", str(run.parent), "--json")
+    assert code == 3
+    assert "request.json is not what it was when the run began" in told["error"]["message"]
+    assert faults.resume(world, run)[0] == 0, "named again, it goes on"
+
+
+def test_what_cannot_be_written_beside_a_committed_lora_is_a_warning(world: World, tmp_path: Path) -> None:
+    run = tmp_path / "unwritable-001"
+    process = world.train("--run-dir", str(run), FAKE_STEP_S="0.1")
+    wait_until(lambda: steps_taken(run), process)
+    (run / "result.json").mkdir()
+    code, told = ended(process)
+    assert (code, told["data"]["verified"]) == (0, True), told
+    assert [each["message"] for each in told["findings"] if each["code"] == "result-not-written"]
+    assert read_run(run).done
+
+
+def test_an_attempt_that_was_killed_is_closed_by_the_next_one(world: World, tmp_path: Path) -> None:
+    run = tmp_path / "killed-001"
+    process = world.train("--run-dir", str(run), FAKE_STEP_S="0.2")
+    wait_until(lambda: len(steps_taken(run)) >= 7, process)
+    faults.kill_hard(process)
+    process = world.train("--run-dir", str(run), "--resume", FAKE_LOAD_S="30")
+    wait_until(lambda: "loading" in faults._text(run / "attempts/02/events.jsonl"), process)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143
+    _, told = world.forge("runs", "ls", "--runs", str(run.parent), "--json")
+    (row,) = told["data"]["runs"]
+    assert (row["step"] >= 6, row["loss"] is not None) == (True, True), "the loss of the last attempt that took a step"
+    first, second = read_run(run).attempts
+    assert (first.outcome, first.from_step) == ("killed", 0)
+    assert first.to_step is not None
+    assert first.to_step >= 7
+    assert first.ended is not None
+    assert 1.0 < first.ended - first.began < 30
+    assert (second.outcome, second.from_step, second.to_step) == ("stopped", 6, 6)
+    code, told = faults.resume(world, run)
+    assert (code, told["data"]["wall_s"] > 1.5) == (0, True), "the killed attempt's time counts"
 
 
 def test_a_finished_run_says_so_and_starts_nothing(world: World, undisturbed: faults.Reference) -> None:

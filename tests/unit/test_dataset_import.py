@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -256,17 +255,22 @@ def test_the_words_for_a_dataset_lead_to_the_same_dataset_from_anywhere(project:
 
 def test_a_run_that_goes_on_asks_for_the_folders_it_began_with(project: Path) -> None:
     from lora_forge.runs.directory import RunDir
+    from lora_forge.runs.ledger import new_ledger
+    from lora_forge.runs.record import read_run
     from lora_forge.workflow.planning import plan_run
-    from lora_forge.workflow.run_request import read_request, resolved_flags
+    from lora_forge.workflow.run_request import read_request, write_request
 
     begun = plan_run(call(project, ["{path: a/photos, repeats: 2}", "b/photos"]))
     run = RunDir(project / "run")
     run.path.mkdir()
-    run.request_json.write_text(json.dumps({"version": 1, "flags": resolved_flags(begun), "trust_code": False}))
-    again = read_request(Invocation({"preset": "style"}, (), {}, project), run)
+    vouched = write_request(call(project, ["a/photos"]), begun, run)
+    new_ledger(run.path).append("run", uuid="1abc", name="it", steps=1, request=vouched)
+    again = read_request(Invocation({"preset": "style"}, (), {}, project), run, read_run(run.path))
     assert gather(again).dataset.subsets == begun.gathered.dataset.subsets
     other = read_request(
-        Invocation({"preset": "style", "dataset": ["{path: reg, repeats: 3}", "b/photos"]}, (), {}, project), run
+        Invocation({"preset": "style", "dataset": ["{path: reg, repeats: 3}", "b/photos"]}, (), {}, project),
+        run,
+        read_run(run.path),
     )
     assert [subset.folder for subset in gather(other).dataset.subsets] == [project / "reg", project / "b" / "photos"]
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lora_forge.runs.ledger as ledger_module
 from lora_forge.errors import ForgeError, InvalidInput
 from lora_forge.runs.commit import describe_file, is_as_recorded, place_file, write_whole
 from lora_forge.runs.ledger import LEDGER, MIRROR, Ledger, Reading, new_ledger, open_ledger, read_ledger
@@ -121,6 +122,28 @@ def test_a_damaged_ledger_is_mended_by_the_next_record(tmp_path: Path) -> None:
     reading = read_ledger(tmp_path)
     assert not reading.damaged
     assert len(reading.records) == 5
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_newer_forges_ledger_is_no_damage_and_is_left_alone(
+    tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path, at - 1) if at > 1 else None
+    with monkeypatch.context() as newer:
+        newer.setattr(ledger_module, "VERSION", 2)
+        ledger = Ledger(tmp_path, Reading((), b"", damaged=False)) if at == 1 else _reopened(tmp_path, newer)
+        ledger.append("run", **RUN)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InvalidInput, match="written by a newer forge: version 2"):
+        open_ledger(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def _reopened(folder: Path, newer: pytest.MonkeyPatch) -> Ledger:
+    newer.setattr(ledger_module, "VERSION", 1)
+    ledger = open_ledger(folder)
+    newer.setattr(ledger_module, "VERSION", 2)
+    return ledger
 
 
 def test_a_folder_without_a_ledger_is_no_run(tmp_path: Path) -> None:
