@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lora_forge import __version__
+from lora_forge.datasets.rejected import Rejected
 from lora_forge.runs.ledger import Json
 from lora_forge.runs.staging import StagedFile
 
@@ -107,12 +108,12 @@ def model_facts(paths: Mapping[str, Path]) -> dict[str, Json]:
     return {name: _model(path) for name, path in sorted(paths.items())}
 
 
-def dataset_facts(files: Sequence[StagedFile], rejected: Iterable[str], run: Path) -> dict[str, Json]:
+def dataset_facts(files: Sequence[StagedFile], rejected: Iterable[Rejected], run: Path) -> dict[str, Json]:
     told: list[Json] = [
         {"name": f.name, "size_bytes": f.size_bytes, "sha256": f.sha256, "caption_sha256": f.caption_sha256}
         for f in files
     ]
-    turned_away: list[Json] = [without_names(name, run) for name in rejected]
+    turned_away: list[Json] = [{"name": without_names(each.name, run), "why": each.why} for each in rejected]
     return {"sha256": dataset_digest(files), "files": told, "rejected": turned_away}
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from lora_forge.runs.verify import ExpectedLora
     from lora_forge.workflow.gather import Gathered, Invocation
 
-REJECTED = ("image-unreadable", "image-ignored", "image-extension")
-
 
 @contextmanager
 def holding_new(folder: Path) -> Iterator[None]:
@@ -178,10 +176,12 @@ def plan_facts(planned: PlanResult, run: RunDir) -> dict[str, Json]:
 
 def first_record(call: Invocation, planned: PlanResult, run: RunDir, measured: Sequence[StagedFile]) -> dict[str, Json]:
     """What the run is made of."""
+    from lora_forge.datasets.rejected import rejected_images
     from lora_forge.runs import identity
 
     gathered, plan = planned.gathered, planned.planned.plan
-    rejected = [f"{each.where}: {each.code}" for each in gathered.findings if each.code in REJECTED]
+    alike = gathered.held_out.split.look_alikes if gathered.held_out else ()
+    rejected = rejected_images(gathered.dataset, [each.name for each in alike])
     preset_text = gathered.preset.model_dump_json()
     return {
         "uuid": identity.new_uuid(),
