@@ -18,6 +18,7 @@ from pathlib import Path
 from lora_forge import __version__
 from lora_forge.datasets.rejected import Rejected
 from lora_forge.runs.ledger import Json
+from lora_forge.runs.source import source_commit
 from lora_forge.runs.staging import StagedFile
 
 ALLOWED_ENVIRONMENT = (
@@ -82,7 +83,12 @@ def environment_facts(env: Mapping[str, str]) -> dict[str, Json]:
 
 
 def software_facts() -> dict[str, Json]:
-    return {"forge": __version__, "python": platform.python_version(), "system": platform.system()}
+    return {
+        "forge": __version__,
+        "commit": source_commit(),
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
 
 
 def driver_facts() -> dict[str, Json]:

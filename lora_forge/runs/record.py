@@ -102,6 +102,11 @@ class RunRecord:
     def next_attempt(self) -> int:
         return len(self.attempts) + 1
 
+    def made_with(self, section: str) -> Json:
+        """Software, engine or machine, as the last attempt found them, or else the beginning."""
+        last = self.attempts[-1].fields if self.attempts else self.facts
+        return last.get(section, self.facts.get(section))
+
     def has_file(self, path: str) -> bool:
         """Whether a checkpoint was committed under this name, relative to the run directory."""
         return any(kept.file.path == path for kept in self.checkpoints)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lora_forge.errors import InvalidInput, PlanError
 from lora_forge.findings import Finding, info, warning
 from lora_forge.workflow.planning import named_models
-from lora_forge.workflow.run_layout import engine_facts, plan_facts, plan_json, staged_subsets, unwritable
+from lora_forge.workflow.run_layout import made_with, plan_facts, plan_json, staged_subsets, unwritable
 from lora_forge.workflow.run_task import Task
 
 if TYPE_CHECKING:
@@ -27,26 +27,35 @@ def compare(task: Task, record: RunRecord) -> list[Finding]:
     """
     from lora_forge.runs.resume import MAY_CHANGE_TEXT, shown
 
-    found = differences(task, record)
+    plans = plan_changes(task, record)
+    found = [*plans, *world_changes(task, record)]
     breaking = [each for each in found if each.breaks]
     if breaking:
         message = f"{record.folder.name} cannot go on: {shown(breaking)}"
         raise PlanError(message, f"go on as it was begun, or start a new run; {MAY_CHANGE_TEXT}")
-    changed = [each for each in found if not each.breaks]
-    if changed:
-        _record_plan(task, changed)
-    notes = [info("changed", f"changed for this attempt: {each}") for each in changed]
-    return notes + ([] if not changed and _is_shown(task, record) else _show_plan(task))
+    if plans:
+        _record_plan(task, plans)
+    notes = [info("changed", f"changed for this attempt: {each}") for each in found]
+    return notes + ([] if not plans and _is_shown(task, record) else _show_plan(task))
 
 
-def differences(task: Task, record: RunRecord) -> list[Difference]:
-    """Everything in which the plan, the data, the base model and the engine differ from what was begun."""
+def plan_changes(task: Task, record: RunRecord) -> tuple[Difference, ...]:
+    from lora_forge.runs.resume import plan_differences
+
+    return plan_differences(stored_plan(record), plan_facts(task.planned, task.run))
+
+
+def world_changes(task: Task, record: RunRecord) -> list[Difference]:
+    """Everything but the plan in which this attempt would differ from the one before it."""
+    return [*_data_changes(task, record), *_model_changes(task, record), *_maker_changes(task, record)]
+
+
+def _data_changes(task: Task, record: RunRecord) -> tuple[Difference, ...]:
     from lora_forge.runs.model_links import link_models
-    from lora_forge.runs.resume import dataset_differences, plan_differences
+    from lora_forge.runs.resume import dataset_differences
     from lora_forge.runs.staging import lay_links, measure_dataset
 
     gathered = task.planned.gathered
-    plans = plan_differences(stored_plan(record), plan_facts(task.planned, task.run))
     subsets = staged_subsets(gathered)
     measured = measure_dataset(subsets)
     data = dataset_differences(stored_files(record), measured)
@@ -56,22 +65,33 @@ def differences(task: Task, record: RunRecord) -> list[Difference]:
             link_models(task.run, named_models(gathered).values())
         except OSError as problem:
             raise unwritable(problem) from problem
-    return [*plans, *data, *_other_differences(task, record)]
+    return data
 
 
-def _other_differences(task: Task, record: RunRecord) -> list[Difference]:
+def _maker_changes(task: Task, record: RunRecord) -> list[Difference]:
+    """forge, the engine's environment, the machine: said, and only another engine commit is another training."""
+    from lora_forge.runs.resume import Difference
+
+    found = []
+    for section, now in made_with(task.planned.gathered).items():
+        was = _table(record.made_with(section))
+        found += [
+            Difference(f"{section} {key}", was.get(key), now.get(key), (section, key) == ("engine", "commit"))
+            for key in {**was, **now}
+            if was.get(key) != now.get(key)
+        ]
+    return found
+
+
+def _model_changes(task: Task, record: RunRecord) -> list[Difference]:
     from lora_forge.runs.identity import model_facts
     from lora_forge.runs.resume import Difference
 
     was, now = record.facts["base_models"], model_facts(named_models(task.planned.gathered))
-    engine, engine_now = record.facts["engine"], engine_facts(task.planned.gathered)
     found = []
     for name in sorted({*_table(was), *now}):
         if _content(_table(was).get(name)) != _content(now.get(name)):
             found.append(Difference(f"base model {name}", _table(was).get(name), now.get(name), breaks=True))
-    for key in ("commit", "torch", "variant"):
-        if _table(engine).get(key) != engine_now.get(key):
-            found.append(Difference(f"engine {key}", _table(engine).get(key), engine_now.get(key), key == "commit"))
     return found
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LOSS_STEPS = 50
 TAIL_BYTES = 64 * 1024
 POLL_S = 0.1
+MADE_WITH = ("software", "engine", "machine")
 _TOLD_ELSEWHERE = ("uuid", "steps", "name", "dataset", "plan", "request")
 
 
@@ -108,6 +109,7 @@ def attempt_row(attempt: Attempt, record: RunRecord) -> dict[str, object]:
         "signal": end.get("stop_signal") or end.get("signal"),
         "cause": end.get("cause"),
         "message": end.get("message"),
+        **{section: attempt.fields.get(section) for section in MADE_WITH},
     }
 
 
@@ -206,14 +208,12 @@ def _unmatched(planned: PlanResult, record: RunRecord) -> Iterator[Difference]:
     from lora_forge.runs.resume import dataset_differences, plan_differences
     from lora_forge.runs.staging import measure_dataset
     from lora_forge.workflow.planning import named_models
-    from lora_forge.workflow.run_layout import engine_facts, machine_facts, plan_facts, staged_subsets
+    from lora_forge.workflow.run_layout import made_with, plan_facts, staged_subsets
 
     yield from plan_differences(_plan(record), plan_facts(planned, RunDir(record.folder)))
     yield from dataset_differences(_files(record), measure_dataset(staged_subsets(planned.gathered)))
     now = {
-        "software": identity.software_facts(),
-        "engine": engine_facts(planned.gathered),
-        "machine": machine_facts(planned.gathered),
+        **made_with(planned.gathered),
         "base_models": identity.model_facts(named_models(planned.gathered)),
     }
     for section, facts in now.items():
@@ -221,8 +221,10 @@ def _unmatched(planned: PlanResult, record: RunRecord) -> Iterator[Difference]:
 
 
 def _fact_differences(one: RunRecord, other: RunRecord) -> Iterator[Difference]:
-    for section in ("preset", "software", "engine", "machine", "base_models"):
+    for section in ("preset", "base_models"):
         yield from _table_differences(section, one.facts.get(section), other.facts.get(section))
+    for section in MADE_WITH:
+        yield from _table_differences(section, one.made_with(section), other.made_with(section))
     mine, theirs = (record.attempts[-1].fields["environment"] if record.attempts else {} for record in (one, other))
     yield from _table_differences("environment", mine, theirs)
 

@@ -191,12 +191,17 @@ def first_record(call: Invocation, planned: PlanResult, run: RunDir, measured: S
         "seed": plan.seed.value,
         "plan": plan_facts(planned, run),
         "preset": {"name": gathered.preset.name, "sha256": identity.digest(preset_text)},
-        "software": identity.software_facts(),
-        "engine": engine_facts(gathered),
-        "machine": machine_facts(gathered),
+        **made_with(gathered),
         "base_models": identity.model_facts(named_models(gathered)),
         "dataset": identity.dataset_facts(measured, rejected, run.path),
     }
+
+
+def made_with(gathered: Gathered) -> dict[str, dict[str, Json]]:
+    """What may be another at each attempt: forge itself, the engine's environment, the machine."""
+    from lora_forge.runs.identity import software_facts
+
+    return {"software": software_facts(), "engine": engine_facts(gathered), "machine": machine_facts(gathered)}
 
 
 def engine_facts(gathered: Gathered) -> dict[str, Json]:

@@ -11,7 +11,15 @@ from lora_forge.findings import Finding
 from lora_forge.workflow.gather import Invocation
 from lora_forge.workflow.planning import PlanResult, plan_run
 from lora_forge.workflow.run_ending import conclude
-from lora_forge.workflow.run_layout import expected_lora, holding_new, lay_attempt, lay_out, refuse_unready, unwritable
+from lora_forge.workflow.run_layout import (
+    expected_lora,
+    holding_new,
+    lay_attempt,
+    lay_out,
+    made_with,
+    refuse_unready,
+    unwritable,
+)
 from lora_forge.workflow.run_task import STOP_GRACE_S, RunResult, Task, Watcher, rendered_of
 
 if TYPE_CHECKING:
@@ -129,6 +137,7 @@ def _record_start(task: Task, number: int, state: State | None) -> None:
         dataset_toml_sha256=digest(rendered.dataset_toml),
         command=command,
         environment={**environment_facts(task.call.env), **added},
+        **made_with(task.planned.gathered),
     )
 
 

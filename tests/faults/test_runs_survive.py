@@ -13,6 +13,8 @@ import fault_cases as faults
 import pytest
 from fault_world import NAME, STEPS, World, ended, steps_taken, wait_until
 
+from lora_forge.engine.home import locate_engine
+from lora_forge.engine.stamps import EnvironmentStamp, write_environment_stamp
 from lora_forge.runs.record import read_run
 from lora_forge.runs.resume import plan_values
 
@@ -222,6 +224,39 @@ def test_an_attempt_that_was_killed_is_closed_by_the_next_one(world: World, tmp_
     assert (second.outcome, second.from_step, second.to_step) == ("stopped", 6, 6)
     code, told = faults.resume(world, run)
     assert (code, told["data"]["wall_s"] > 1.5) == (0, True), "the killed attempt's time counts"
+
+
+def test_each_attempt_says_what_it_was_made_with_and_a_change_is_told_once(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    home = locate_engine({"FORGE_HOME": str(world.home)})
+    for number, torch in enumerate(("2.6.0", "2.7.1", "2.7.1"), start=1):
+        write_environment_stamp(home.environment, EnvironmentStamp(home.lock_sha256, "3.11.0", torch))
+        process = world.train("--resume", FAKE_STEP_S="0.3")
+        wait_until(lambda number=number: len(steps_taken(world.run)) >= 2 * number, process)  # type: ignore[misc]
+        process.send_signal(signal.SIGTERM)
+        assert ended(process)[0] == 143
+    code, told = faults.resume(world, world.run)
+    assert code == 0, told
+    assert [each["message"] for each in told["findings"] if each["code"] == "changed"] == []
+    _, shown = world.forge("runs", "show", world.run.name, "--json")
+    rows = shown["data"]["attempts"]
+    assert [row["engine"]["torch"] for row in rows] == ["2.6.0", "2.7.1", "2.7.1", "2.7.1"]
+    assert all(row["machine"]["cpus"] and "commit" in row["software"] for row in rows)
+
+
+def test_another_torch_since_the_last_attempt_is_said(world: World, stopped: Path, tmp_path: Path) -> None:
+    home, run = locate_engine({"FORGE_HOME": str(world.home)}), tmp_path / "torch-001"
+    shutil.copytree(stopped, run, symlinks=True)
+    sound = EnvironmentStamp(home.lock_sha256, "3.11.0", "2.6.0")
+    write_environment_stamp(home.environment, sound._replace(torch="2.7.1"))
+    try:
+        code, told = faults.resume(world, run)
+    finally:
+        write_environment_stamp(home.environment, sound)
+    assert code == 0, told
+    assert "changed for this attempt: engine torch was '2.6.0', now '2.7.1'" in [
+        finding["message"] for finding in told["findings"]
+    ]
 
 
 def test_a_finished_run_says_so_and_starts_nothing(world: World, undisturbed: faults.Reference) -> None:
