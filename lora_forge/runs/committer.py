@@ -19,13 +19,10 @@ from lora_forge.runs.directory import STATE_NAME, AttemptDir, RunDir
 from lora_forge.runs.events import Event, Saved, StateSaved
 from lora_forge.runs.ledger import Ledger
 from lora_forge.runs.prune import prune_states
-from lora_forge.runs.record import CHECKPOINT, MODEL, STATE, as_json, fold
-from lora_forge.safetensors_header import read_header
+from lora_forge.runs.record import CHECKPOINT, STATE, as_json, fold
 
 Check = Callable[[Path, Saved], Sequence[Finding]]
 """What speaks against a checkpoint at its step."""
-
-MODEL_HASH = "ss_new_sd_model_hash"
 
 
 class Committer:
@@ -93,7 +90,6 @@ def commit_checkpoint(
     run.output.mkdir(exist_ok=True)
     place_file(source, target)
     file = describe_file(target, run.path)
-    _record_model(ledger, target)
     ledger.append(CHECKPOINT, step=event.step, attempt=attempt, final=final, files=as_json([file]))
     return target
 
@@ -125,14 +121,6 @@ def commit_state(run: RunDir, ledger: Ledger, attempt: int, event: StateSaved) -
         return
     ledger.append(STATE, step=event.step, attempt=attempt, name=name, files=as_json(described))
     prune_states(run, ledger)
-
-
-def _record_model(ledger: Ledger, lora: Path) -> None:
-    """The engine has read the whole base model for its SHA-256 anyway, and writes it into every file."""
-    sha256 = read_header(lora).metadata.get(MODEL_HASH, "")
-    known = any(record.kind == MODEL for record in ledger.records)
-    if not known and len(sha256) == 64 and sha256.isalnum():
-        ledger.append(MODEL, sha256=sha256)
 
 
 def _said(problem: Exception) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from lora_forge.errors import InvalidInput
 from lora_forge.runs.commit import FileRecord
@@ -17,6 +17,7 @@ KILLED = "killed"
 # What a record is of; the vocabulary of the ledger.
 RUN, PLAN, ATTEMPT, ATTEMPT_END = "run", "plan", "attempt", "attempt-end"
 CHECKPOINT, STATE, STATE_DROPPED, MODEL, DONE = "checkpoint", "state", "state-dropped", "model", "done"
+SAMPLES = "samples"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,15 @@ class State:
     files: tuple[FileRecord, ...]
 
 
+class ModelHash(NamedTuple):
+    """A base-model file, read to its end; the times are those it had then."""
+
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """All that the ledger says. ``facts`` is its first record: what the run is made of."""
@@ -73,7 +83,9 @@ class RunRecord:
     attempts: tuple[Attempt, ...]
     checkpoints: tuple[Checkpoint, ...]
     states: tuple[State, ...]
-    model_sha256: str | None
+    models: Mapping[str, ModelHash]
+    """By the family's name of each file; empty before the first step."""
+    samples: tuple[FileRecord, ...]
     done: bool
     damaged: bool
     plan: Fields
@@ -130,7 +142,8 @@ def fold(folder: Path, records: Sequence[Record], *, damaged: bool = False) -> R
     first = records[0]
     dropped = {str(record.fields["name"]): record.seq for record in records if record.kind == STATE_DROPPED}
     latest = {state.name: state for state in map(_state, (record for record in records if record.kind == STATE))}
-    models = [str(record.fields["sha256"]) for record in records if record.kind == MODEL]
+    pictures = [file for record in records if record.kind == SAMPLES for file in _files(record.fields["files"])]
+    samples = {file.path: file for file in pictures}  # of a picture that was made twice, the later
     plans = [record.fields.get("plan") for record in records if record.kind in (RUN, PLAN)]
     return RunRecord(
         folder=folder,
@@ -139,7 +152,8 @@ def fold(folder: Path, records: Sequence[Record], *, damaged: bool = False) -> R
         attempts=tuple(_attempts(records)),
         checkpoints=tuple(_checkpoint(record) for record in records if record.kind == CHECKPOINT),
         states=tuple(state for state in latest.values() if dropped.get(state.name, 0) < state.seq),
-        model_sha256=models[-1] if models else None,
+        models=dict(_model(record) for record in records if record.kind == MODEL),
+        samples=tuple(samples[path] for path in sorted(samples)),
         done=any(record.kind == CHECKPOINT and record.fields["final"] is True for record in records),
         damaged=damaged,
         plan=cast("dict[str, Json]", plans[-1] or {}),
@@ -178,6 +192,12 @@ def _checkpoint(record: Record) -> Checkpoint:
     (file,) = _files(fields["files"])
     step, attempt = _whole(fields["step"]), _whole(fields["attempt"])
     return Checkpoint(record.seq, step, attempt, file, final=bool(fields["final"]))
+
+
+def _model(record: Record) -> tuple[str, ModelHash]:
+    fields = record.fields
+    numbers = (_whole(fields[key]) for key in ("size_bytes", "mtime_ns", "ctime_ns"))
+    return str(fields["name"]), ModelHash(str(fields["sha256"]), *numbers)
 
 
 def _state(record: Record) -> State:

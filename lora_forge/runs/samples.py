@@ -6,12 +6,32 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from lora_forge.errors import ForgeError
+from lora_forge.findings import Finding, warning
+from lora_forge.runs.commit import describe_file, sync_directory, sync_file
 from lora_forge.runs.directory import AttemptDir, RunDir
+from lora_forge.runs.ledger import Ledger
+from lora_forge.runs.record import SAMPLES, as_json
 
 SLUG_CHARS = 48
 
 # train_util.py and flux_train_utils.py, sample_image_inference: name_STEP_INDEX_TIMESTAMP[_SEED].png
 ENGINE_NAME = re.compile(r"_(?P<step>\d{6})_(?P<index>\d{2})_(?P<time>\d{14})(?:_(?P<seed>\d+))?\.png\Z")
+
+
+def commit_samples(run: RunDir, ledger: Ledger, attempt: int, prompts: Sequence[str]) -> tuple[Finding, ...]:
+    """Give the pictures of an attempt their place and record them; one that cannot be written fails no training."""
+    try:
+        pictures = name_samples(run, run.attempt(attempt), prompts)
+        if pictures:
+            for picture in pictures:
+                sync_file(picture)
+            sync_directory(run.samples)
+            ledger.append(SAMPLES, attempt=attempt, files=as_json(describe_file(each, run.path) for each in pictures))
+    except (OSError, ForgeError) as problem:
+        message = f"sample pictures of attempt {attempt} are not in the ledger: {problem}"
+        return (warning("samples-not-recorded", message, where=str(run.samples)),)
+    return ()
 
 
 def name_samples(run: RunDir, attempt: AttemptDir, prompts: Sequence[str]) -> tuple[Path, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.errors import InvalidInput, PlanError
@@ -14,9 +15,10 @@ from lora_forge.workflow.run_task import Task
 
 if TYPE_CHECKING:
     from lora_forge.runs.ledger import Fields, Json
-    from lora_forge.runs.record import RunRecord
+    from lora_forge.runs.record import ModelHash, RunRecord
     from lora_forge.runs.resume import Difference
     from lora_forge.runs.staging import StagedFile
+    from lora_forge.workflow.gather import Gathered
 
 
 def compare(task: Task, record: RunRecord) -> list[Finding]:
@@ -47,7 +49,7 @@ def plan_changes(task: Task, record: RunRecord) -> tuple[Difference, ...]:
 
 def world_changes(task: Task, record: RunRecord) -> list[Difference]:
     """Everything but the plan in which this attempt would differ from the one before it."""
-    return [*_data_changes(task, record), *_model_changes(task, record), *_maker_changes(task, record)]
+    return [*_data_changes(task, record), *model_changes(task.planned.gathered, record), *_maker_changes(task, record)]
 
 
 def _data_changes(task: Task, record: RunRecord) -> tuple[Difference, ...]:
@@ -83,16 +85,31 @@ def _maker_changes(task: Task, record: RunRecord) -> list[Difference]:
     return found
 
 
-def _model_changes(task: Task, record: RunRecord) -> list[Difference]:
+def model_changes(gathered: Gathered, record: RunRecord) -> list[Difference]:
+    """Base models whose content is another: by size and edges, then by their SHA-256 where that was recorded."""
     from lora_forge.runs.identity import model_facts
     from lora_forge.runs.resume import Difference
 
-    was, now = record.facts["base_models"], model_facts(named_models(task.planned.gathered))
+    paths = named_models(gathered)
+    was, now = _table(record.facts["base_models"]), model_facts(paths)
     found = []
-    for name in sorted({*_table(was), *now}):
-        if _content(_table(was).get(name)) != _content(now.get(name)):
-            found.append(Difference(f"base model {name}", _table(was).get(name), now.get(name), breaks=True))
+    for name in sorted({*was, *now}):
+        if _content(was.get(name)) != _content(now.get(name)):
+            found.append(Difference(f"base model {name}", was.get(name), now.get(name), breaks=True))
+        elif name in record.models and not _is_same(paths[name], record.models[name]):
+            found.append(Difference(f"base model {name}", record.models[name].sha256, "another SHA-256", breaks=True))
     return found
+
+
+def _is_same(path: Path, known: ModelHash) -> bool:
+    from lora_forge.runs.model_hashes import is_same_model
+
+    try:
+        return is_same_model(path, known)
+    except OSError as problem:
+        raise InvalidInput(
+            f"{path} cannot be read: {problem.strerror or problem}", "check the disk it is on"
+        ) from problem
 
 
 def stored_plan(record: RunRecord) -> Fields:

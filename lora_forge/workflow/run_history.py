@@ -86,7 +86,8 @@ def show_run(runs: Path, wanted: str) -> Told:
             for kept in record.checkpoints
         ],
         "states": [{"step": state.step, "name": state.name} for state in record.states],
-        "base_model_sha256": record.model_sha256,
+        "samples": [file._asdict() for file in record.samples],
+        "base_models_sha256": {name: model.sha256 for name, model in record.models.items()},
         "images": len(_files(record)),
         "plan": dict(record.plan),
         "made_of": facts,
@@ -203,21 +204,17 @@ def reproduce_run(call: Invocation, runs: Path, wanted: str) -> Told:
 
 
 def _unmatched(planned: PlanResult, record: RunRecord) -> Iterator[Difference]:
-    from lora_forge.runs import identity
     from lora_forge.runs.directory import RunDir
     from lora_forge.runs.resume import dataset_differences, plan_differences
     from lora_forge.runs.staging import measure_dataset
-    from lora_forge.workflow.planning import named_models
+    from lora_forge.workflow.run_comparing import model_changes
     from lora_forge.workflow.run_layout import made_with, plan_facts, staged_subsets
 
     yield from plan_differences(_plan(record), plan_facts(planned, RunDir(record.folder)))
     yield from dataset_differences(_files(record), measure_dataset(staged_subsets(planned.gathered)))
-    now = {
-        **made_with(planned.gathered),
-        "base_models": identity.model_facts(named_models(planned.gathered)),
-    }
-    for section, facts in now.items():
-        yield from _table_differences(section, record.facts.get(section), facts)
+    yield from model_changes(planned.gathered, record)
+    for section, facts in made_with(planned.gathered).items():
+        yield from _table_differences(section, record.made_with(section), facts)
 
 
 def _fact_differences(one: RunRecord, other: RunRecord) -> Iterator[Difference]:

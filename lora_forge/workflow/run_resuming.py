@@ -156,8 +156,7 @@ def _go_on(task: Task, record: RunRecord) -> RunResult:
     from lora_forge.runs.resume import choose_state
 
     run, ledger = task.run, task.ledger
-    close_killed(task, record)
-    notes = compare(task, record)
+    notes = close_killed(task, record) + compare(task, record)
     if record.damaged:
         notes.append(warning("ledger-damaged", "the ledger was damaged; its sound copy was taken", where=str(run.path)))
     finished = adopt(task, record)
@@ -175,14 +174,18 @@ def _go_on(task: Task, record: RunRecord) -> RunResult:
     return run_attempt(replace(task, planned=told), choice.state)
 
 
-def close_killed(task: Task, record: RunRecord) -> None:
+def close_killed(task: Task, record: RunRecord) -> list[Finding]:
     """Write down the end that forge was not left to write, as far as the attempt's events tell of it."""
     from lora_forge.runs.events import Ended, StepTaken, read_events
     from lora_forge.runs.record import ATTEMPT_END, KILLED
+    from lora_forge.runs.samples import commit_samples
 
+    notes: list[Finding] = []
+    prompts = task.planned.planned.plan.sampling.prompts.value
     for attempt in record.attempts:
         if attempt.end is not None:
             continue
+        notes += commit_samples(task.run, task.ledger, attempt.number, prompts)
         events = read_events(task.run.attempt(attempt.number).events_jsonl)
         steps = [event.step for event in events if isinstance(event, StepTaken)]
         last = round(events[-1].wall, 3) if events else None
@@ -201,6 +204,7 @@ def close_killed(task: Task, record: RunRecord) -> None:
             message=None,
             last_heard=last,
         )
+    return notes
 
 
 def _from_where(record: RunRecord, state: State | None) -> Finding:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lora_forge.findings import Finding
 from lora_forge.workflow.gather import Invocation
-from lora_forge.workflow.planning import PlanResult, plan_run
+from lora_forge.workflow.planning import PlanResult, named_models, plan_run
 from lora_forge.workflow.run_ending import conclude
 from lora_forge.workflow.run_layout import (
     expected_lora,
@@ -90,8 +90,9 @@ def start_held(
 def run_attempt(task: Task, state: State | None = None) -> RunResult:
     """Train from ``state``, or from the beginning, to an end; commit what is saved on the way."""
     from lora_forge.runs.committer import Committer
+    from lora_forge.runs.model_hashes import hashing_models
     from lora_forge.runs.record import fold
-    from lora_forge.runs.samples import name_samples
+    from lora_forge.runs.samples import commit_samples
 
     run, ledger = task.run, task.ledger
     number = fold(run.path, ledger.records).next_attempt
@@ -99,13 +100,20 @@ def run_attempt(task: Task, state: State | None = None) -> RunResult:
     task = replace(task, planned=planned)
     _record_start(task, number, state)
     task.watcher.planned(planned, run)
-    committer = Committer(run, number, ledger, checkpoint_check(task), task.final)
-    try:
-        outcome = run_engine(task, attempt, committer.take, state)
-    finally:
-        undone = committer.close()
-    name_samples(run, attempt, planned.planned.plan.sampling.prompts.value)
-    return conclude(task, number, outcome, undone)
+    with hashing_models(ledger, named_models(planned.gathered)) as hasher:
+        committer = Committer(run, number, ledger, checkpoint_check(task), task.final)
+
+        def take(event: Event) -> None:
+            committer.take(event)
+            hasher.take(event)
+
+        try:
+            outcome = run_engine(task, attempt, take, state)
+        finally:
+            undone = committer.close()
+        undone += commit_samples(run, ledger, number, planned.planned.plan.sampling.prompts.value)
+        result = conclude(task, number, outcome, undone)
+        return replace(result, noticed=(*result.noticed, *hasher.close(wait=True)))
 
 
 def checkpoint_check(task: Task) -> Check:

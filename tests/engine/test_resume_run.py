@@ -58,5 +58,5 @@ def test_a_killed_and_a_stopped_run_end_as_an_undisturbed_one(
     assert sorted(path.name for path in (run / "output").glob("*.safetensors")) == names
     for name in names:
         assert tensors(run / "output" / name) == tensors(undisturbed.lora.parent / name), name
-    model = read_run(run).model_sha256
+    model = read_run(run).models["model"].sha256
     assert model == read_header(undisturbed.lora).metadata["ss_new_sd_model_hash"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import platform
 import shutil
@@ -10,11 +11,13 @@ import signal
 from pathlib import Path
 
 import fault_cases as faults
+import fault_world
 import pytest
 from fault_world import NAME, STEPS, World, ended, steps_taken, wait_until
 
 from lora_forge.engine.home import locate_engine
 from lora_forge.engine.stamps import EnvironmentStamp, write_environment_stamp
+from lora_forge.runs.ledger import has_ledger
 from lora_forge.runs.record import read_run
 from lora_forge.runs.resume import plan_values
 
@@ -259,6 +262,22 @@ def test_another_torch_since_the_last_attempt_is_said(world: World, stopped: Pat
     ]
 
 
+def test_a_base_model_changed_in_its_middle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(fault_world.MODEL, "first_stage_model.decoder.y", (2 << 20,))
+    world = World(tmp_path)
+    process = world.train(FAKE_STEP_S="0.3")
+    wait_until(lambda: read_run(world.run).models if has_ledger(world.run) else None, process)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143
+    model = world.root / "base.safetensors"
+    sound = model.read_bytes()
+    model.write_bytes(sound[: len(sound) // 2] + b"\1" + sound[len(sound) // 2 + 1 :])
+    code, told = faults.resume(world, world.run)
+    assert (code, "now 'another SHA-256'" in told["error"]["message"]) == (3, True), told
+    model.write_bytes(sound)
+    assert faults.resume(world, world.run)[0] == 0, "put back, it is the same, whatever its time"
+
+
 def test_a_finished_run_says_so_and_starts_nothing(world: World, undisturbed: faults.Reference) -> None:
     code, told = world.forge(*world.arguments("--resume", "--run-dir", "undisturbed"))
     assert (code, told["data"]["already_done"]) == (0, True)
@@ -328,4 +347,5 @@ def test_the_ledger_says_what_the_run_was_made_of(world: World, undisturbed: fau
     first = json.loads((world.project / "undisturbed" / "ledger.jsonl").read_text().splitlines()[0])
     assert first["base_models"]["model"]["file"] == "base.safetensors"
     assert len(first["dataset"]["files"]) == 4
-    assert read_run(world.project / "undisturbed").model_sha256 == "ab" * 32
+    content = (world.root / "base.safetensors").read_bytes()
+    assert read_run(world.project / "undisturbed").models["model"].sha256 == hashlib.sha256(content).hexdigest()
