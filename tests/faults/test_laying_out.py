@@ -199,3 +199,14 @@ def test_what_is_no_abandoned_run_is_never_begun_in(world: World) -> None:
     assert resume(call(world, None)) == REACHED
     assert has_ledger(world.project / "runs" / f"{NAME}-002")
     assert kept.read_bytes() == b"kept"
+
+
+def test_no_damage_to_what_lies_beside_the_ledger_keeps_a_run_from_going_on(world: World, tmp_path: Path) -> None:
+    begun, run, chance = tmp_path / "begun", tmp_path / "hurt", random.Random(5)
+    start(call(world, begun))
+    for name in ("plan.json", "request.json", ".request.mirror.json", "preset.yaml", ".preset.mirror.yaml") * 2:
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(begun, run, symlinks=True)
+        faults.mutate(run / name, chance)
+        assert resume(Invocation({}, (), world.env, world.project, run_dir=run)) == REACHED, name
+        assert read_run(run).plan == read_run(begun).plan, name
