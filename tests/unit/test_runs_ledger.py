@@ -171,8 +171,9 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.write", full)
-    with pytest.raises(ForgeError, match="No space left on device"):
+    with pytest.raises(ForgeError, match="No space left on device") as told:
         ledger.append("note", number=9)
+    assert (told.value.code, told.value.exit_code) == ("disk-full", 1)
     monkeypatch.undo()
     assert ledger.append("note", number=10).seq == 5
 
