@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Datasets: check, mend, caption, split, show.", no_args_is_help=True)
 
 Folder = Annotated[
-    Path | None, typer.Argument(help="The folder; default `dataset:` of forge.yaml.", show_default=False)
+    Path | None,
+    typer.Argument(help="A folder or a dataset TOML; default `dataset:` of forge.yaml.", show_default=False),
 ]
 
 app.command("fix")(dataset_fix.fix)

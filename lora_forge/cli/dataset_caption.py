@@ -27,7 +27,9 @@ _SAYS = {
 
 
 def caption(
-    dataset: Annotated[Path | None, typer.Argument(help="The folder; default `dataset:` of forge.yaml.")] = None,
+    dataset: Annotated[
+        Path | None, typer.Argument(help="A folder or a dataset TOML; default `dataset:` of forge.yaml.")
+    ] = None,
     template: Annotated[
         str | None,
         typer.Option(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lora_forge.datasets.fixing_manifest import Entry
-    from lora_forge.workflow.dataset_changes import FixResult
+    from lora_forge.workflow.dataset_fixing import FixResult
 
 MOST_SHOWN = 40
 REPORT_EVERY_S = 2.0
@@ -31,7 +31,9 @@ _SAYS = {
 
 def fix(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the prepared copy goes.")],
-    dataset: Annotated[Path | None, typer.Argument(help="The folder; default `dataset:` of forge.yaml.")] = None,
+    dataset: Annotated[
+        Path | None, typer.Argument(help="A folder or a dataset TOML; default `dataset:` of forge.yaml.")
+    ] = None,
     background: Annotated[str, typer.Option("--background", help="Colour behind transparent pictures.")] = "white",
     lossless: Annotated[bool, typer.Option("--lossless", help="Write changed JPEGs as PNG.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
@@ -40,7 +42,7 @@ def fix(
     """Copy a dataset with everything mended that the engine would misread. The originals are only read."""
 
     def use_case() -> FixResult:
-        from lora_forge.workflow.dataset_changes import fix as fix_dataset
+        from lora_forge.workflow.dataset_fixing import fix as fix_dataset
 
         return fix_dataset(
             dataset,
@@ -86,6 +88,8 @@ def _as_text(result: FixResult, out: Console) -> None:
     counts = ", ".join(f"{count:,} {_SAYS[how]}" for how, count in result.counts.items())
     where = "nothing was written" if result.dry_run else f"in {result.out}, with forge-fix.json"
     print_plain(console(), f"{counts or 'no files'}; {where}")
+    if result.file and not result.dry_run:
+        print_plain(console(), f"train on it with: --dataset {result.file}")
 
 
 def _line(entry: Entry) -> str:

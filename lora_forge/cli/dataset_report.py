@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def report(
     dataset: Annotated[
-        Path | None, typer.Argument(help="The folder; default `dataset:` of forge.yaml.", show_default=False)
+        Path | None,
+        typer.Argument(help="A folder or a dataset TOML; default `dataset:` of forge.yaml.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The page; default NAME-report.html in this folder.")

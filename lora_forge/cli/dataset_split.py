@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def split(
     validation: Annotated[str, typer.Option("--validation", help="How many images, or a share: 4, 10%.")],
-    dataset: Annotated[Path | None, typer.Argument(help="The folder; default `dataset:` of forge.yaml.")] = None,
+    dataset: Annotated[
+        Path | None, typer.Argument(help="A folder or a dataset TOML; default `dataset:` of forge.yaml.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Another seed chooses other images.")] = None,
     anew: Annotated[bool, typer.Option("--anew", help="Forget what was held out before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be held out; record nothing.")] = False,

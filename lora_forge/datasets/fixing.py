@@ -67,11 +67,11 @@ def fix_dataset(root: Path, out: Path, wishes: Wishes, *, dry_run: bool = False,
     """
     refuse_overlap(root, out)
     ledger = Ledger(out, _settings(wishes))
-    _refuse_foreign(out, ledger)
+    refuse_foreign(out, ledger)
     try:
         contents = list_contents(root, wishes.caption_extension)
         if not dry_run:
-            _begin(out, ledger)
+            begin(out, ledger)
         entries = [*_Copying(root, out, wishes, ledger, dry_run).all(contents, report or _silent), *_left_out(contents)]
         if dry_run:
             return Copy(tuple(entries))
@@ -210,7 +210,7 @@ def _settings(wishes: Wishes) -> dict[str, str]:
     }
 
 
-def _begin(out: Path, ledger: Ledger) -> None:
+def begin(out: Path, ledger: Ledger) -> None:
     """Make the folder, sweep what an interrupted call left half-made, and open the journal."""
     out.mkdir(parents=True, exist_ok=True)
     for leftover in out.rglob(f"{TEMPORARY}*.tmp"):
@@ -218,7 +218,8 @@ def _begin(out: Path, ledger: Ledger) -> None:
     ledger.begin()
 
 
-def _refuse_foreign(out: Path, ledger: Ledger) -> None:
+def refuse_foreign(out: Path, ledger: Ledger) -> None:
+    """A folder that holds anything but what forge noted there is somebody's own."""
     if ledger.exists or not out.exists():
         return
     if not out.is_dir():
@@ -255,4 +256,4 @@ def _silent(_done: int, _of: int, _name: str) -> None:
     return
 
 
-__all__ = ["JOURNAL", "MANIFEST", "Copy", "Report", "fix_dataset", "refuse_overlap"]
+__all__ = ["JOURNAL", "MANIFEST", "Copy", "Report", "begin", "fix_dataset", "refuse_foreign", "refuse_overlap"]

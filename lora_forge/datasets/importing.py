@@ -79,7 +79,7 @@ class Imported:
 
 def import_dataset(file: Path, cwd: Path, check: Check) -> Imported:
     """Read a dataset TOML; ``check`` says what the engine would refuse. Paths start at ``cwd``, as they do there."""
-    document, problem = _read(file)
+    document, problem = read_document(file)
     if document is None:
         return Imported(findings=(error("import-unreadable", problem, "Mend it, or name a folder.", str(file)),))
     wrong = [
@@ -91,7 +91,7 @@ def import_dataset(file: Path, cwd: Path, check: Check) -> Imported:
 
 
 def scan_sources(
-    sources: Sequence[SubsetSource], *, caption_extension: str, reg: Path | None = None
+    sources: Sequence[SubsetSource], *, caption_extension: str, reg: Path | None = None, per_file: bool = False
 ) -> tuple[DatasetFacts, list[Finding]]:
     """Measure several folders as one dataset; each may also hold kohya's sub-folders."""
     train: list[SubsetFacts] = []
@@ -99,7 +99,7 @@ def scan_sources(
     findings: list[Finding] = []
     for source in sources:
         extension = source.caption_extension or caption_extension
-        facts, problems = scan_dataset(source.path, caption_extension=extension, reg=reg)
+        facts, problems = scan_dataset(source.path, caption_extension=extension, reg=reg, per_file=per_file)
         findings += problems
         own = [_said(subset, source) for subset in facts.train_subsets]
         (regular if source.is_reg else train).extend(own)
@@ -119,8 +119,8 @@ def _said(subset: SubsetFacts, source: SubsetSource) -> SubsetFacts:
     )
 
 
-def _read(file: Path) -> tuple[Table | None, str]:
-    """With the engine's own reader, so that both read the same."""
+def read_document(file: Path) -> tuple[Table | None, str]:
+    """Read with the engine's own reader, so that both read the same; None, and why, where it cannot be."""
     import toml
 
     try:

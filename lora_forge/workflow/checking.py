@@ -7,7 +7,7 @@ earlier ``forge dataset check`` has left in the cache.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -82,15 +82,22 @@ def _token_limit(plan: Plan, family: Family) -> TokenLimit:
 
 
 def check_folder(root: Path, advice: Advice, *, reg: Path | None = None, eye: Eye | None = None) -> Checked:
-    """Scan a dataset and say of each file what is wrong with it; ``eye`` looks at the pixels too."""
+    """Scan one folder and say of each file what is wrong with it; ``eye`` looks at the pixels too."""
+    from lora_forge.datasets.scan import scan_dataset
+
+    with uncollected():
+        facts, findings = scan_dataset(root, caption_extension=advice.caption_extension, reg=reg, per_file=True)
+    return check_facts(facts, findings, advice, eye=eye)
+
+
+def check_facts(facts: DatasetFacts, findings: Sequence[Finding], advice: Advice, *, eye: Eye | None = None) -> Checked:
+    """The same of folders that were scanned already, which had ``findings``."""
     from lora_forge.datasets.caption_checks import note_captions
     from lora_forge.datasets.notes import Notes
-    from lora_forge.datasets.scan import scan_dataset
     from lora_forge.datasets.size_checks import note_sizes
 
     notes = Notes(per_file=True)
-    with _uncollected():
-        facts, findings = scan_dataset(root, caption_extension=advice.caption_extension, reg=reg, per_file=True)
+    with uncollected():
         note_captions(notes, facts, advice)
         note_sizes(notes, facts, advice)
     pixels, measured = _look(facts, eye, notes) if eye else ({}, 0)
@@ -99,7 +106,7 @@ def check_folder(root: Path, advice: Advice, *, reg: Path | None = None, eye: Ey
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """A hundred thousand small facts without a cycle among them: looking for one takes a sixth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()

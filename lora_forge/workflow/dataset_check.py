@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lora_forge.errors import DatasetError, InvalidInput
 from lora_forge.findings import Finding, Severity, info
-from lora_forge.workflow.checking import Checked, Eye, check_folder, plan_advice, usual_advice
+from lora_forge.workflow.checking import Checked, Eye, check_facts, plan_advice, uncollected, usual_advice
 
 if TYPE_CHECKING:
     from lora_forge.datasets.advice import Advice
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lora_forge.project.request import Request
     from lora_forge.workflow.gather import Invocation
 
+DEFAULT_EXTENSION = ".txt"
 _ABOUT_THE_SET = frozenset(
     {"image-count", "style-diluted", "steps-per-image", "identity-repeats", "trigger-missing"}
     | {"reg-count", "reg-demanded", "reg-recommended", "reg-missing"}
@@ -83,46 +84,60 @@ def check_dataset(
     strict: bool = False,
 ) -> CheckResult:
     """Check one folder by itself; without ``advice`` against what most presets ask for."""
+    from lora_forge.datasets.scan import scan_dataset
     from lora_forge.datasets.set_checks import check_reg
 
-    checked = check_folder(root, advice or _advice_from_captions(root), reg=reg, eye=_eye(pixels, cache_file, watch))
+    extension = advice.caption_extension if advice else DEFAULT_EXTENSION
+    facts, findings = scan_dataset(root, caption_extension=extension, reg=reg, per_file=True)
+    eye = _eye(pixels, cache_file, watch)
+    checked = check_facts(facts, findings, advice or _advice_from_captions(facts), eye=eye)
     return _result(checked, check_reg(checked.facts), strict)
 
 
 def check_asked(
     call: Invocation, *, pixels: bool = True, watch: Watch | None = None, strict: bool = False
 ) -> CheckResult:
-    """Check the dataset that a person means, against the preset where one is named.
+    """Check what a training would measure: one folder, several, or those of a dataset TOML.
+
+    Against the preset, where one is named.
 
     Raises:
-        DatasetError: nobody named a folder.
+        DatasetError: nobody named a dataset.
         InvalidInput: the preset that was named cannot be used.
     """
     from lora_forge.datasets.cache_place import default_cache_file
     from lora_forge.project.request import gather_request
+    from lora_forge.workflow.gather_dataset import import_dataset_file
 
-    request, _, findings = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
+    request, _, spoken = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
+    imported: list[Finding] = []
+    request, _ = import_dataset_file(request, [], call, imported)
     root = request.path("dataset")
     if root is None:
-        raise DatasetError("no dataset was named", "give its folder, or `dataset:` in forge.yaml", findings=findings)
+        raise DatasetError("no dataset was named", "give its folder, or `dataset:` in forge.yaml", findings=spoken)
     eye = _eye(pixels, default_cache_file(call.env), watch)
     if request.text("preset") is None or not root.is_dir():
-        return _check_plainly(root, request, eye, findings, strict)
-    return _check_for_plan(root, request, call, eye, strict)
+        return _check_plainly(root, request, eye, [*imported, *spoken], strict)
+    return _check_for_plan(request, call, eye, imported, strict)
 
 
 def _check_plainly(root: Path, request: Request, eye: Eye | None, findings: list[Finding], strict: bool) -> CheckResult:
+    from lora_forge.datasets.facts import DatasetFacts
     from lora_forge.datasets.set_checks import check_reg
 
-    advice = usual_advice(request.text("trigger")) if request.trigger else _advice_from_captions(root)
-    checked = check_folder(root, advice, reg=request.path("reg"), eye=eye)
+    scanned: list[Finding] = []
+    facts = _scan(request, DEFAULT_EXTENSION, scanned) or DatasetFacts(root, ())
+    advice = usual_advice(request.text("trigger")) if request.trigger else _advice_from_captions(facts)
+    checked = check_facts(facts, scanned, advice, eye=eye)
     if checked.facts.images:
         message = f"Checked against what most presets ask for, {advice.resolution} pixels."
         findings = [*findings, info("preset-none", message, "--preset NAME checks for that one.")]
     return _result(checked, [*check_reg(checked.facts), *findings], strict)
 
 
-def _check_for_plan(root: Path, request: Request, call: Invocation, eye: Eye | None, strict: bool) -> CheckResult:
+def _check_for_plan(
+    request: Request, call: Invocation, eye: Eye | None, imported: list[Finding], strict: bool
+) -> CheckResult:
     """The plan's own sizes and trigger, and its rules about the set, said once."""
     from lora_forge.datasets.set_checks import check_exposures
     from lora_forge.workflow.gather import gather
@@ -132,18 +147,25 @@ def _check_for_plan(root: Path, request: Request, call: Invocation, eye: Eye | N
     planned = decide(gathered)
     plan = planned.plan
     advice = plan_advice(plan, gathered.preset.subject, gathered.family)
-    checked = check_folder(root, advice, reg=request.path("reg"), eye=eye)
+    scanned: list[Finding] = []
+    facts = _scan(request, advice.caption_extension, scanned) or gathered.dataset
+    checked = check_facts(facts, scanned, advice, eye=eye)
     about = [one for one in gathered.findings if one.code in _ABOUT_THE_TRIGGER]
     about += [one for one in planned.findings if one.code in _ABOUT_THE_SET]
     about += check_exposures(checked.facts, plan.schedule.exposures_per_image.value, plan.schedule.steps.value)
-    return _result(checked, about, strict)
+    return _result(checked, [*about, *imported], strict)
 
 
-def _advice_from_captions(root: Path) -> Advice:
-    from lora_forge.datasets.scan import scan_dataset
+def _scan(request: Request, extension: str, findings: list[Finding]) -> DatasetFacts | None:
+    from lora_forge.workflow.gather_dataset import read_dataset
+
+    with uncollected():
+        return read_dataset(request, extension, findings, per_file=True)
+
+
+def _advice_from_captions(facts: DatasetFacts) -> Advice:
     from lora_forge.datasets.trigger import find_trigger
 
-    facts, _ = scan_dataset(root, caption_extension=".txt")
     written, _ = find_trigger(facts, None)
     return usual_advice(str(written.value) if written else None)
 

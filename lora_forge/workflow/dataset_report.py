@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from lora_forge.findings import Finding, Severity
 if TYPE_CHECKING:
     from lora_forge.datasets.look import Watch
     from lora_forge.datasets.report_data import ReportData
+    from lora_forge.project.request import Request
     from lora_forge.workflow.dataset_report_data import Measured
     from lora_forge.workflow.gather import Invocation
 
@@ -75,7 +77,7 @@ def report_dataset(
     from lora_forge.workflow.dataset_report_data import describe
 
     request, _, _ = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
-    target = _target(out, request.path("dataset") or call.cwd / "dataset", call.cwd)
+    target = _target(out, request, call)
     refuse_foreign(target, force=force)
     measured = _measure(call, is_fallback=request.preset is None, watch=watch)
     report = replace(describe(measured, watch), stamp=stamp)
@@ -84,17 +86,21 @@ def report_dataset(
     return ReportResult(target, len(page.encode()), report)
 
 
-def default_path(root: Path, cwd: Path) -> Path:
-    """Beside where forge was called, but never inside the dataset.
+def default_path(root: Path, cwd: Path, others: Sequence[Path] = ()) -> Path:
+    """Beside where forge was called, but never inside the dataset, whose ``others`` are its further folders.
 
     >>> default_path(Path("/data/my photos"), Path("/home/me")).as_posix()
     '/home/me/my photos-report.html'
     >>> default_path(Path("/data/photos"), Path("/data/photos/10_me")).as_posix()
     '/data/photos-report.html'
+    >>> default_path(Path("/data/dataset.toml"), Path("/data/a"), [Path("/data/a")]).as_posix()
+    '/data/dataset-report.html'
     """
-    root = Path(os.path.normpath(root))
-    name = re.sub(r"[^\w .+-]", "_", root.name).strip(" .") or "dataset"
-    folder = root.parent if cwd == root or root in cwd.parents else cwd
+    folders = [Path(os.path.normpath(folder)) for folder in (root, *others)]
+    stem = root.stem if root.suffix.lower() == ".toml" else folders[0].name
+    name = re.sub(r"[^\w .+-]", "_", stem).strip(" .") or "dataset"
+    around = [folder for folder in folders if cwd == folder or folder in cwd.parents]
+    folder = min(around, key=lambda each: len(each.parts)).parent if around else cwd
     return folder / f"{name}-report.html"
 
 
@@ -118,11 +124,16 @@ def refuse_foreign(path: Path, *, force: bool) -> None:
         raise DatasetError(message, "--out FILE.html for another place, or --force to replace it")
 
 
-def _target(out: Path | None, root: Path, cwd: Path) -> Path:
-    path = default_path(root.resolve(), cwd.resolve())
+def _target(out: Path | None, request: Request, call: Invocation) -> Path:
+    from lora_forge.workflow.gather_dataset import import_dataset_file
+
+    root = request.path("dataset") or call.cwd / "dataset"
+    request, _ = import_dataset_file(request, [], call, [])
+    others = [Path(folder.path).resolve() for folder in request.folders]
+    path = default_path(root.resolve(), call.cwd.resolve(), others)
     if out is None:
         return path
-    out = cwd / out.expanduser()
+    out = call.cwd / out.expanduser()
     return out / path.name if out.is_dir() else out
 
 

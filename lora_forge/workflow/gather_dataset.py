@@ -27,7 +27,7 @@ def import_dataset_file(
     from lora_forge.project.request import PROJECT_FILE
 
     file = request.path("dataset")
-    if file is None or not _is_toml(file) or len(request.folders) != 1:
+    if file is None or not is_toml(file) or len(request.folders) != 1:
         return request, layers
     imported = import_dataset(file, call.cwd, check_dataset_document)
     findings += imported.findings
@@ -51,16 +51,18 @@ def import_dataset_file(
     return request, [*layers[:lower], imported.layer(str(file)), *layers[lower:]]
 
 
-def read_dataset(request: Request, extension: str, findings: list[Finding]) -> DatasetFacts | None:
-    """Measure what was named; None where nothing was."""
+def read_dataset(
+    request: Request, extension: str, findings: list[Finding], *, per_file: bool = False
+) -> DatasetFacts | None:
+    """Measure what was named; None where nothing was. ``per_file`` is said in ``Notes``."""
     from lora_forge.datasets.scan import scan_dataset
 
     if len(request.folders) > 1 or any(not folder.is_plain for folder in request.folders):
-        facts, problems = _scan_folders(request, extension)
+        facts, problems = _scan_folders(request, extension, per_file=per_file)
         findings += problems
         return facts
     root = request.path("dataset")
-    if root is not None and _is_toml(root):  # and was refused when it was read
+    if root is not None and is_toml(root):  # and was refused when it was read
         return None
     if root is None and "dataset" in request.unsound:
         return None
@@ -68,7 +70,7 @@ def read_dataset(request: Request, extension: str, findings: list[Finding]) -> D
         hint = "--dataset DIR, `dataset:` in forge.yaml, or a folder named dataset here"
         findings.append(error("dataset-missing", "no dataset was named", hint, "dataset"))
         return None
-    facts, problems = scan_dataset(root, caption_extension=extension, reg=request.path("reg"))
+    facts, problems = scan_dataset(root, caption_extension=extension, reg=request.path("reg"), per_file=per_file)
     findings += problems
     return facts
 
@@ -89,7 +91,7 @@ def hold_out_asked(preset: Preset, dataset: DatasetFacts, call: Invocation, find
     return held_out
 
 
-def _scan_folders(request: Request, extension: str) -> tuple[DatasetFacts, list[Finding]]:
+def _scan_folders(request: Request, extension: str, *, per_file: bool) -> tuple[DatasetFacts, list[Finding]]:
     from lora_forge.datasets.importing import SubsetSource, scan_sources
 
     sources = [
@@ -102,8 +104,9 @@ def _scan_folders(request: Request, extension: str) -> tuple[DatasetFacts, list[
         )
         for folder in request.folders
     ]
-    return scan_sources(sources, caption_extension=extension, reg=request.path("reg"))
+    return scan_sources(sources, caption_extension=extension, reg=request.path("reg"), per_file=per_file)
 
 
-def _is_toml(path: Path) -> bool:
+def is_toml(path: Path) -> bool:
+    """Whether a dataset is named by a file of the engine's."""
     return path.suffix.lower() == ".toml" and path.is_file()

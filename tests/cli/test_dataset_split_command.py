@@ -181,7 +181,6 @@ def test_a_hold_out_is_of_all_folders_that_the_project_trains_on(photos: Path, i
     assert code == 0
     plan = answer["data"]["plan"]["data"]
     assert (plan["images"]["value"], plan["validation_images"]["value"]) == (28, 12)
-    assert forge("dataset", "fix", "--out", "fixed")[0] == 3, "one folder at a time"
 
 
 def test_a_dataset_toml_on_the_command_line(photos: Path, in_folder: Path) -> None:
