@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever ``measure_image`` answers otherwise than before."""
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lora_forge.datasets.backgrounds import repeated_background
 from lora_forge.datasets.facts import DatasetFacts
 from lora_forge.datasets.near_duplicates import copies, look_alikes
 from lora_forge.datasets.notes import Notes, listed, printable
-from lora_forge.datasets.pixels import PixelFacts
+from lora_forge.datasets.pixels import GREY_BELOW, PixelFacts
 from lora_forge.findings import warning
 
 BLURRED_BELOW = 25.0
@@ -38,8 +38,10 @@ def note_pixels(notes: Notes, facts: DatasetFacts, pixels: Mapping[Path, PixelFa
     """Every image that was looked at, then all of them together."""
     _note_each(notes, pixels)
     train = [subset.folder / image.name for subset in facts.train_subsets for image in subset.images]
-    _note_duplicates(notes, pixels)
-    _note_background(notes, facts, {path: pixels[path] for path in train if path in pixels})
+    groups = look_alikes(pixels)
+    _note_duplicates(notes, pixels, groups)
+    alike = {path for group in groups for path in group[1:]}  # a copy of a picture has its background, of course
+    _note_background(notes, facts, {path: pixels[path] for path in train if path in pixels and path not in alike})
 
 
 def _note_each(notes: Notes, pixels: Mapping[Path, PixelFacts]) -> None:
@@ -66,9 +68,15 @@ def _judge_form(one: PixelFacts) -> list[tuple[str, str] | None]:
         ("image-alpha", f"{one.transparent:.1%}") if one.transparent > LEAST_TRANSPARENT else None,
         ("image-cmyk", one.mode) if one.mode in _PRINT_MODES else None,
         ("image-deep", _depth(one)) if one.bits > 8 else None,
-        ("image-grey", "") if one.mode in _GREY_MODES else None,
+        ("image-grey", "") if _is_grey(one) else None,
         ("image-palette", str(one.colours)) if one.mode in ("P", "PA") and not one.animated else None,
     ]
+
+
+def _is_grey(one: PixelFacts) -> bool:
+    """Also saved in colour; of a picture that is all black or white nobody can tell."""
+    is_clipped = max(one.dark, one.bright) > MOST_CLIPPED
+    return one.mode in _GREY_MODES or (one.chroma < GREY_BELOW and not is_clipped)
 
 
 def _depth(one: PixelFacts) -> str:
@@ -90,14 +98,14 @@ def _judge_light(one: PixelFacts) -> list[tuple[str, str] | None]:
     ]
 
 
-def _note_duplicates(notes: Notes, pixels: Mapping[Path, PixelFacts]) -> None:
+def _note_duplicates(notes: Notes, pixels: Mapping[Path, PixelFacts], groups: Sequence[list[Path]]) -> None:
     """The first of a group stands; copies are told as copies alone."""
     copied = set[Path]()
     for group in copies({path: one for path, one in pixels.items() if one.digest}):
         for path in group[1:]:
             copied.add(path)
             notes.together("image-duplicate", printable(str(path.parent)), path.name, _named(group[0], path))
-    for group in look_alikes(pixels):
+    for group in groups:
         for path in group[1:]:
             if path not in copied:
                 detail = _named(group[0], path)
@@ -109,8 +117,7 @@ def _named(path: Path, beside: Path) -> str:
 
 
 def _note_background(notes: Notes, facts: DatasetFacts, pixels: Mapping[Path, PixelFacts]) -> None:
-    alike = {path for group in look_alikes(pixels) for path in group[1:]}
-    paths = [path for path in pixels if path not in alike]  # a copy of a picture has its background, of course
+    paths = list(pixels)
     places = repeated_background([pixels[path] for path in paths])
     if not places:
         return

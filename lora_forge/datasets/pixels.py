@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,13 +26,16 @@ MOST_DECODED = 100_000_000
 LONG_SIDE = 768
 """Sharpness and exposure are measured at about the size that is trained at, not at the camera's."""
 THUMB, HASH_SIDE = 8, 8
+CHROMA_SIDE, STRONGEST = 64, 0.99
+GREY_BELOW = 3.0
+"""Levels that the channels lie apart in a black-and-white picture saved in colour: JPEG leaves two at the most."""
 TILES = 6
 SHARPEST = 0.9
 """A portrait before a soft background is sharp: the tile at this quantile speaks for the picture."""
 _CHUNK = 1 << 20
 _ORIENTATION = 0x0112
 _ORIENTATIONS = range(2, 9)
-_BINARY = ("looks", "thumb", "rim")
+_BINARY = ("looks", "turned", "thumb", "rim")
 
 
 class PixelFacts(NamedTuple):
@@ -40,8 +43,10 @@ class PixelFacts(NamedTuple):
 
     ``problem`` says why it could not be decoded, and all after it is then empty.
     ``sharpness`` is the variance of the Laplacian; ``dark`` and ``bright`` are the
-    clipped shares of the middle; ``looks`` is a 128-bit gradient hash, ``thumb`` an
-    8×8 miniature, ``rim`` the colours along the upper and both side edges, all RGB.
+    clipped shares of the middle; ``chroma`` is how many levels the three channels lie
+    apart where the colour is strongest. ``looks`` is a 128-bit gradient hash, ``turned``
+    that of the picture in every other position of ``positions``, ``thumb`` an 8×8
+    miniature, ``rim`` the colours along the upper and both side edges, all RGB.
     """
 
     digest: str
@@ -56,7 +61,9 @@ class PixelFacts(NamedTuple):
     sharpness: float = 0.0
     dark: float = 0.0
     bright: float = 0.0
+    chroma: float = 0.0
     looks: bytes = b""
+    turned: bytes = b""
     thumb: bytes = b""
     rim: bytes = b""
 
@@ -196,11 +203,14 @@ def _measure_rgb(rgb: Image, facts: PixelFacts) -> PixelFacts:
     height, width = grey.shape
     middle = grey[height // 4 : height - height // 4, width // 4 : width - width // 4]
     small = np.asarray(rgb.resize((2 * THUMB, 2 * THUMB), Pillow.Resampling.BOX), np.float32)
+    looks = _looks(grey_image)
     return facts._replace(
         sharpness=round(_sharpness(grey.astype(np.float32)), 1),
         dark=round(float((middle <= DARKEST).mean()), 3),
         bright=round(float((middle >= BRIGHTEST).mean()), 3),
-        looks=_looks(grey_image),
+        chroma=_chroma(rgb),
+        looks=looks[0],
+        turned=b"".join(looks[1:]),
         thumb=_shrunk(small, 2).tobytes(),
         rim=_rim(small),
     )
@@ -241,14 +251,36 @@ def _rim(small: Array) -> bytes:
     return b"".join(edges)
 
 
-def _looks(grey: Image) -> bytes:
+def _chroma(rgb: Image) -> float:
+    """Nearly the strongest colour, for a grey picture may have a coloured date in its corner."""
+    import numpy as np
+    from PIL import Image as Pillow
+
+    small = np.asarray(rgb.resize((CHROMA_SIDE, CHROMA_SIDE), Pillow.Resampling.BOX), np.float32)
+    return round(float(np.quantile(small.max(axis=2) - small.min(axis=2), STRONGEST)), 1)
+
+
+def _looks(grey: Image) -> list[bytes]:
     """Which neighbour is brighter, to the right and below, in an 8×8 miniature: survives scaling and recompression."""
     import numpy as np
     from PIL import Image as Pillow
 
     side = HASH_SIDE + 1
     small = np.asarray(grey.resize((side, side), Pillow.Resampling.BOX), np.int16)
+    return [_gradients(turned) for turned in positions(small)]
+
+
+def _gradients(small: NDArray[np.int16]) -> bytes:
+    import numpy as np
+
     right = small[:-1, 1:] > small[:-1, :-1]
     below = small[1:, :-1] > small[:-1, :-1]
     bits: NDArray[np.uint8] = np.packbits(np.concatenate([right.ravel(), below.ravel()]))
     return bits.tobytes()
+
+
+def positions(square: NDArray[Any]) -> list[NDArray[Any]]:
+    """A square as it is, in its three quarter turns, and mirrored in all four; the order is that of ``turned``."""
+    import numpy as np
+
+    return [np.rot90(side, turn) for side in (square, np.fliplr(square)) for turn in range(4)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 TRIGGER = "ohwx"
 SIZES = ((896, 896), (768, 1024), (1024, 768), (832, 1152), (1216, 832))
@@ -181,6 +181,26 @@ def _look_alike(folder: Path) -> str:
         return _image(folder, "odd.png", picture.resize((picture.width * 9 // 8, picture.height * 9 // 8)))
 
 
+def _mirrored(folder: Path) -> str:
+    with Image.open(folder / "001.jpg") as picture:
+        return _image(folder, "odd.jpg", ImageOps.mirror(picture), quality=80)
+
+
+def _turned(folder: Path) -> str:
+    with Image.open(folder / "001.jpg") as picture:
+        return _image(folder, "odd.jpg", picture.rotate(90, expand=True))
+
+
+def _brightened(folder: Path) -> str:
+    with Image.open(folder / "001.jpg") as picture:
+        return _image(folder, "odd.jpg", picture.point(lambda value: min(255, value * 6 // 5)))
+
+
+def _greyed(folder: Path) -> str:
+    with Image.open(folder / "001.jpg") as picture:
+        return _image(folder, "odd.jpg", picture.convert("L").convert("RGB"))
+
+
 def _one_background(folder: Path) -> str:
     backdrop = draw_picture(ODD, (896, 896))
     for number in range(5):
@@ -320,6 +340,11 @@ FAULTS: tuple[Fault, ...] = (
     Fault("16-bit colour", "image-deep", lambda f: _bytes(f, "odd.png", _deep_colour())),
     Fault("16-bit grey", "image-deep", _deep_grey),
     Fault("greyscale", "image-grey", lambda f: _image(f, "odd.jpg", draw_picture(ODD).convert("L"))),
+    Fault(
+        "black and white saved in colour",
+        "image-grey",
+        lambda f: _image(f, "odd.jpg", draw_picture(ODD).convert("L").convert("RGB"), quality=70),
+    ),
     Fault("palette", "image-palette", lambda f: _image(f, "odd.png", draw_picture(ODD).quantize(32))),
     Fault("smaller than the training", "image-small", lambda f: _image(f, "odd.jpg", draw_picture(ODD, (500, 400)))),
     Fault("short side below it", "image-short", lambda f: _image(f, "odd.jpg", draw_picture(ODD, (700, 1400)))),
@@ -337,6 +362,10 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("exact copy", "image-duplicate", _copy),
     Fault("rescaled copy", "image-near-duplicate", _look_alike),
+    Fault("mirrored copy", "image-near-duplicate", _mirrored),
+    Fault("copy turned by a quarter", "image-near-duplicate", _turned),
+    Fault("brightened copy", "image-near-duplicate", _brightened),
+    Fault("greyed copy", "image-near-duplicate", _greyed),
     Fault("one background in many", "background-repeated", _one_background),
     Fault("no caption", "caption-missing", _uncaptioned),
     Fault("empty caption", "caption-unreadable", lambda f: _text(f, b"")),

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from planted import SIZES, draw_picture
 
 from lora_forge.datasets.backgrounds import repeated_background
@@ -34,6 +34,50 @@ def test_a_rescaled_and_recompressed_copy_looks_the_same(quality: int, scale: fl
         size = (round(picture.width * scale), round(picture.height * scale))
         other = measured(picture.resize(size), tmp_path, "y.jpg", quality=quality)
         assert are_alike(measured(picture, tmp_path), other)
+
+
+def turned(picture: Image.Image, turn: int) -> Image.Image:
+    picture = ImageOps.mirror(picture) if turn >= 4 else picture
+    return picture.rotate(90 * (turn % 4), expand=True)
+
+
+@pytest.mark.parametrize("turn", range(1, 8))
+def test_a_mirrored_or_turned_copy_looks_the_same_and_is_found(turn: int, tmp_path: Path) -> None:
+    pictures = [draw_picture(seed, SIZES[seed % len(SIZES)]) for seed in range(6)]
+    facts = [measured(picture, tmp_path) for picture in pictures]
+    others = [measured(turned(picture, turn), tmp_path, "y.jpg", quality=60) for picture in pictures]
+    assert all(map(are_alike, facts, others)) and all(map(are_alike, others, facts))
+    pixels = {Path(f"{place}"): one for place, one in enumerate([*facts, *others])}
+    assert look_alikes(pixels) == [[Path(f"{n}"), Path(f"{n + 6}")] for n in range(6)]
+
+
+@pytest.mark.parametrize("gain", [0.8, 1.2])
+@pytest.mark.parametrize("grey", [False, True])
+def test_exposure_and_lost_colour_make_no_other_picture(gain: float, grey: bool, tmp_path: Path) -> None:
+    for seed in range(6):
+        picture = draw_picture(seed)
+        other = picture.convert("L").convert("RGB") if grey else picture
+        copy = measured(other.point(lambda value: min(255, round(value * gain))), tmp_path, "y.jpg", quality=80)
+        assert are_alike(measured(picture, tmp_path), copy)
+
+
+def test_the_same_shapes_in_other_colours_are_another_picture(tmp_path: Path) -> None:
+    picture = draw_picture(3)
+    red, green, blue = picture.split()
+    assert not are_alike(measured(picture, tmp_path), measured(Image.merge("RGB", (blue, green, red)), tmp_path))
+
+
+def test_black_and_white_do_not_look_the_same(tmp_path: Path) -> None:
+    white, black = (measured(Image.new("RGB", (200, 200), colour), tmp_path) for colour in ("white", "black"))
+    assert not are_alike(white, black)
+
+
+@pytest.mark.parametrize("quality", [20, 60, 95])
+def test_black_and_white_saved_in_colour_is_grey_and_a_pale_picture_is_not(quality: int, tmp_path: Path) -> None:
+    grey = draw_picture(3).convert("L").convert("RGB")
+    pale = Image.blend(grey, draw_picture(3), 0.15)
+    assert judge_pixels(measured(grey, tmp_path, "x.jpg", quality=quality)) == [("image-grey", "")]
+    assert judge_pixels(measured(pale, tmp_path, "x.jpg", quality=quality)) == []
 
 
 def test_different_pictures_do_not_look_the_same(tmp_path: Path) -> None:

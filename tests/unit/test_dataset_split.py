@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lora_forge.datasets.facts import DatasetFacts
 from lora_forge.datasets.look import look
@@ -190,3 +190,19 @@ def test_a_run_keeps_to_its_own_hold_out_whatever_becomes_of_the_projects(root: 
     went_on = gather(Invocation(call.flags, call.settings, call.env, run.path))
     assert went_on.dataset == begun.gathered.dataset
     assert gather(call).dataset != begun.gathered.dataset
+
+
+@pytest.mark.parametrize("variant", ["mirrored", "turned", "brighter", "greyed"])
+def test_no_variant_of_a_held_out_picture_is_trained_on(variant: str, root: Path) -> None:
+    (held,) = split(root, 1).chosen
+    picture = Image.open(root / held.name).convert("RGB")
+    changed = {
+        "mirrored": ImageOps.mirror(picture),
+        "turned": picture.rotate(270, expand=True),
+        "brighter": picture.point(lambda value: min(255, value * 6 // 5)),
+        "greyed": picture.convert("L").convert("RGB"),
+    }[variant]
+    changed.save(root / "variant.jpg", quality=85)
+    after = split(root, 1, Holdout(42, (held,)))
+    assert [pair.name for pair in after.look_alikes] == ["variant.jpg"]
+    assert not {held.name, "variant.jpg"} & trained_on(after.facts)
