@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from lora_forge.datasets.advice import Advice
 from lora_forge.datasets.caption_words import (
     COMMON_WORDS,
+    FORBIDDEN,
     NEGATIONS,
     SENTENCE_WORDS,
     TAG_WORDS,
@@ -23,9 +25,12 @@ from lora_forge.findings import warning
 _WORDS_A_TAG = 2.5
 """Booru tags have one or two words; phrases between commas in a sentence have more."""
 _WORDS_A_SENTENCE = 4
+_LONGEST_TAG = 4
+"""Words; `hands on own hips` is one, but a longer phrase among tags is prose."""
 _FEWEST_TAGS = 4
 _COUNTED_KINDS = 4
 _LEADING_MAJORITY = 0.5
+_FEWEST_NAMED = 3
 
 
 class Caption(NamedTuple):
@@ -64,9 +69,9 @@ def note_captions(notes: Notes, facts: DatasetFacts, advice: Advice) -> None:
     if trigger:
         _note_trigger(notes, captions, facts, advice, trigger)
         _note_common(notes, facts, trigger.word)
-    for caption in captions:
-        _note_wording(notes, caption, advice)
-    _note_kinds(notes, captions)
+    names = _names_among(captions, advice.trigger)
+    mixed = {id(caption) for caption in captions if _note_wording(notes, caption, advice, names)}
+    _note_kinds(notes, [caption for caption in captions if id(caption) not in mixed])
     _note_identical(notes, captions)
     for caption, like in similar_captions(captions, advice.trigger or ""):
         notes.together("caption-similar", caption.folder, caption.file, like.file)
@@ -112,27 +117,39 @@ def _note_common(notes: Notes, facts: DatasetFacts, word: str) -> None:
         notes.add(warning("trigger-common", message, hint, printable(str(facts.root))))
 
 
-def _note_wording(notes: Notes, caption: Caption, advice: Advice) -> None:
+def _names_among(captions: list[Caption], trigger: str | None) -> set[str]:
+    """Words that are no tags though they have an underscore: the trigger's, and what half of all captions say."""
+    joined = Counter(word for caption in captions for word in set(caption.words) if "_" in word)
+    least = max(_FEWEST_NAMED, len(captions) * _LEADING_MAJORITY)
+    often = {word for word, count in joined.items() if count >= least and word not in TAG_WORDS}
+    return often | set(WORD.findall((trigger or "").lower()))
+
+
+def _note_wording(notes: Notes, caption: Caption, advice: Advice, names: set[str]) -> bool:
+    """Whether sentences and tags are mixed in it."""
     text, words = caption.text, caption.words
-    if not NEGATIONS.isdisjoint(words):
-        notes.together("caption-negative", caption.folder, caption.file, _around_negation(words))
+    if not NEGATIONS.isdisjoint(words) and (absent := _around_negation(words)):
+        notes.together("caption-negative", caption.folder, caption.file, absent)
     limit = advice.token_limit
     if len(text) > limit.tokens and (count := estimate_tokens(text)) > limit.tokens:
         detail = f"at least {count} tokens, and {limit.encoder} reads {limit.tokens}"
         notes.together("caption-long", caption.folder, caption.file, detail)
-    tags = _tags_among(words, (advice.trigger or "").lower())
-    if tags and _is_sentence(text, words):
+    tags = _tags_among(words, names)
+    is_mixed = bool(tags) and _is_sentence(text, words)
+    if is_mixed:
         notes.together("caption-mixed", caption.folder, caption.file, ", ".join(tags[:3]))
+    return is_mixed
 
 
 def _around_negation(words: list[str]) -> str:
-    place = next(place for place, word in enumerate(words) if word in NEGATIONS)
-    return " ".join(words[place : place + 2])
+    """The first negation with what it denies; empty where all there is stands written on signs."""
+    pairs = (words[place : place + 2] for place, word in enumerate(words) if word in NEGATIONS)
+    return next((" ".join(pair) for pair in pairs if not (pair[0] == "no" and pair[-1] in FORBIDDEN)), "")
 
 
-def _tags_among(words: list[str], trigger: str) -> list[str]:
-    """Words that only tags have: known ones, or joined by an underscore. The trigger may have one too."""
-    return [word for word in words if (word in TAG_WORDS or "_" in word.strip("_")) and word not in trigger]
+def _tags_among(words: list[str], names: set[str]) -> list[str]:
+    """Words that only tags have: known ones, or joined by an underscore."""
+    return [word for word in words if (word in TAG_WORDS or "_" in word.strip("_")) and word not in names]
 
 
 def _is_sentence(text: str, words: list[str]) -> bool:
@@ -140,11 +157,15 @@ def _is_sentence(text: str, words: list[str]) -> bool:
     return longest >= _WORDS_A_SENTENCE and not SENTENCE_WORDS.isdisjoint(words)
 
 
+def _longest(text: str) -> int:
+    return max(len(piece.split()) for piece in text.split(","))
+
+
 def _kind(caption: Caption) -> str:
     """``tags``, ``sentences`` or, for what may be either, nothing."""
     pieces = caption.text.count(",") + 1
     is_short, is_plain = len(caption.words) / pieces <= _WORDS_A_TAG, SENTENCE_WORDS.isdisjoint(caption.words)
-    if is_plain and is_short and pieces >= _FEWEST_TAGS:
+    if is_plain and is_short and pieces >= _FEWEST_TAGS and _longest(caption.text) <= _LONGEST_TAG:
         return "tags"
     return "" if is_plain or is_short else "sentences"
 

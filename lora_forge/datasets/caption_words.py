@@ -10,8 +10,13 @@ _LETTERS_A_TOKEN = 8
 
 NEGATIONS = frozenset(
     {"no", "not", "without", "never", "none", "nobody", "nothing", "isn't", "aren't", "doesn't", "don't", "lacks"}
-    | {"lacking", "missing", "absent"}
+    | {"lacking"}
 )
+"""Words that deny the next one. A missing tooth is something to see, and what is absent goes unsaid."""
+FORBIDDEN = frozenset(
+    {"parking", "smoking", "entry", "entrance", "exit", "trespassing", "littering", "swimming", "fishing", "diving"}
+)
+"""What signs say no to: `a no parking sign` shows a sign."""
 FILLERS = frozenset(
     {"a", "an", "the", "of", "in", "on", "at", "with", "and", "is", "are", "to", "his", "her", "its", "their", "by"}
 )

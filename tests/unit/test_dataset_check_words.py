@@ -39,6 +39,9 @@ def codes(*captions: str, **advice: object) -> list[str]:
         "ohwx, a notary at a knot of ropes",
         "ohwx, 1920s street, car, hat, coat",
         "ohwx",
+        "ohwx, a man with a missing tooth",
+        "ohwx, a man beside a no parking sign",
+        "ohwx, an absent look",
     ],
 )
 def test_a_sound_caption_is_left_in_peace(caption: str) -> None:
@@ -55,6 +58,7 @@ def test_a_sound_caption_is_left_in_peace(caption: str) -> None:
         ("ohwx, a man, ohwx", "trigger-repeated"),
         ("ohwx, a man with no hat", "caption-negative"),
         ("ohwx, a man who isn't smiling", "caption-negative"),
+        ("ohwx, a man before a no smoking sign without a cigar", "caption-negative"),
         ("ohwx, a man stands on a bridge, 1boy, solo", "caption-mixed"),
     ],
 )
@@ -85,6 +89,27 @@ def test_a_trigger_of_signs_is_taken_as_it_stands() -> None:
 
 def test_a_trigger_with_an_underscore_is_no_tag() -> None:
     assert codes("jeff_person, a man stands on a bridge in the rain", trigger="jeff_person") == []
+
+
+PLACES = ("the sea", "a lake", "an old mill", "the wide road", "a forest", "the town wall", "a bridge", "the market")
+
+
+def test_an_underscored_word_of_most_captions_is_a_trigger_and_no_tag() -> None:
+    captions = [f"a house by {place}, seen {n} times, painted in zxq_style" for n, place in enumerate(PLACES)]
+    assert "caption-mixed" not in codes(*captions, trigger=None, subject="style")
+    assert "caption-mixed" in codes(*captions, "a tower on a high hill, long_grass", trigger=None, subject="style")
+
+
+def test_a_tag_that_is_a_part_of_the_trigger_is_still_a_tag() -> None:
+    assert codes("ohwx_solo_man, a man stands on a bridge, solo", trigger="ohwx_solo_man") == ["caption-mixed"]
+
+
+def test_one_caption_of_prose_and_tags_is_told_once() -> None:
+    prose = [f"ohwx, a man is standing by {place} on the day of rest" for place in PLACES]
+    tags = [f"ohwx, {place.split()[-1]}, smile, hat, blue coat" for place in PLACES]
+    assert codes(*prose, "ohwx walking through busy market, smiling, rain, dusk") == []
+    assert codes(*tags, "ohwx, a man stands on the old bridge, solo, blue_eyes") == ["caption-mixed"]
+    assert "caption-styles" in codes(*prose, "ohwx, smile, rain, hat, dusk")
 
 
 def test_tags_throughout_are_no_mixture() -> None:
