@@ -119,7 +119,7 @@ def _note_common(notes: Notes, facts: DatasetFacts, word: str) -> None:
 
 def _names_among(captions: list[Caption], trigger: str | None) -> set[str]:
     """Words that are no tags though they have an underscore: the trigger's, and what half of all captions say."""
-    joined = Counter(word for caption in captions for word in set(caption.words) if "_" in word)
+    joined = Counter(word for caption in captions if "_" in caption.text for word in set(caption.words) if "_" in word)
     least = max(_FEWEST_NAMED, len(captions) * _LEADING_MAJORITY)
     often = {word for word, count in joined.items() if count >= least and word not in TAG_WORDS}
     return often | set(WORD.findall((trigger or "").lower()))

@@ -144,7 +144,7 @@ def apply_proposals(
 
 def _judge(proposal: Proposal, overwrite: bool) -> Change:
     target, after = proposal.target, proposal.after
-    exists = os.path.lexists(target.file) and _is_filled(target.file)
+    exists = has_caption(target)
     if after is None:
         action = "failed"
     elif not exists:
@@ -156,10 +156,10 @@ def _judge(proposal: Proposal, overwrite: bool) -> Change:
     return Change(target.name, str(target.file), target.before, after, action, proposal.problem)
 
 
-def _is_filled(file: Path) -> bool:
+def has_caption(target: Target) -> bool:
     """An empty file is no caption; one that cannot be read may be."""
     try:
-        return file.stat().st_size > 0
+        return os.path.lexists(target.file) and target.file.stat().st_size > 0
     except OSError:
         return True
 

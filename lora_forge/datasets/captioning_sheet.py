@@ -28,9 +28,12 @@ _SEPARATORS = (",", ";", "\t")
 
 
 class Row(NamedTuple):
+    """``surplus`` cells stand behind the last column: the caption was torn apart, and what is left is not it."""
+
     image: str
     caption: str
     line: int = 0
+    surplus: int = 0
 
 
 def write_sheet(file: Path, rows: Iterable[Row]) -> None:
@@ -60,6 +63,9 @@ def read_sheet(file: Path) -> tuple[list[Row], list[Finding]]:
     findings: list[Finding] = []
     kept: dict[str, Row] = {}
     for row in rows:
+        if row.surplus:
+            findings.append(_torn(row, file))
+            continue
         if row.image in kept:
             message = f"{row.image} stands in the sheet twice; the first time on line {kept[row.image].line}."
             findings.append(error("sheet-twice", message, "Keep one of the two.", f"{file}:{row.line}"))
@@ -69,9 +75,16 @@ def read_sheet(file: Path) -> tuple[list[Row], list[Finding]]:
             message = f"The caption of {row.image} has several lines, which are put on one."
             findings.append(info("sheet-lines", message, "", f"{file}:{row.line}"))
         kept[row.image] = Row(row.image, caption, row.line)
-    if not kept:
+    if not rows:
         findings.append(warning("sheet-empty", f"{file} holds no rows.", "", str(file)))
     return list(kept.values()), findings
+
+
+def _torn(row: Row, file: Path) -> Finding:
+    cells = "1 cell" if row.surplus == 1 else f"{row.surplus} cells"
+    message = f"The row of {row.image} has {cells} too many, so a separator parts its caption. It is not read."
+    bar, comma = r"Write a bar in a caption as \|.", 'Put the caption in quotes: "a man, smiling".'
+    return error("sheet-torn", message, bar if _is_markdown(file) else comma, f"{file}:{row.line}")
 
 
 def guarded(text: str) -> str:
@@ -146,7 +159,8 @@ def _read_csv(text: str, file: Path) -> list[Row]:
         for cells in reader:
             if len(cells) > image and cells[image].strip():
                 said = cells[caption] if len(cells) > caption else ""
-                rows.append(Row(unguarded(cells[image]), unguarded(said), reader.line_num))
+                surplus = _surplus(cells, len(header))
+                rows.append(Row(unguarded(cells[image]), unguarded(said), reader.line_num, surplus))
     except csv.Error as wrong:
         raise DatasetError(f"{file}:{reader.line_num} is no CSV: {wrong}", "save it as “CSV UTF-8” again") from wrong
     return rows
@@ -165,7 +179,14 @@ def _read_markdown(text: str) -> list[Row]:
     table = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
     cells = [(number, _cells(line)) for number, line in table if line.startswith("|")]
     body = [(number, row) for number, row in cells[2:] if row and row[0]]
-    return [Row(row[0], row[1] if len(row) > 1 else "", number) for number, row in body]
+    columns = len(cells[0][1]) if cells else 0
+    return [Row(row[0], row[1] if len(row) > 1 else "", number, _surplus(row, columns)) for number, row in body]
+
+
+def _surplus(cells: Sequence[str], columns: int) -> int:
+    """How many cells stand behind the last column; empty ones are a spreadsheet's padding."""
+    behind = [place for place, cell in enumerate(cells) if place >= columns and cell.strip()]
+    return behind[-1] - columns + 1 if behind else 0
 
 
 def _cells(line: str) -> list[str]:

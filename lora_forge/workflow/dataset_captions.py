@@ -142,7 +142,7 @@ def _proposals(
     cwd: Path,
     findings: list[Finding],
 ) -> Iterable[Proposal]:
-    from lora_forge.datasets.captioning import check_template
+    from lora_forge.datasets.captioning import check_template, has_caption
 
     if wishes.read_from is not None:
         return _from_sheet(targets, cwd / wishes.read_from, findings)
@@ -150,7 +150,7 @@ def _proposals(
         check_template(wishes.template, trigger)
     if wishes.tagger is None and wishes.command is None:
         return [_filled(wishes, target, trigger, target.before) for target in targets]
-    wanted = [target for target in targets if wishes.overwrite or not target.file.exists()]
+    wanted = [target for target in targets if wishes.overwrite or not has_caption(target)]
     if len(wanted) < len(targets):
         message = f"{len(targets) - len(wanted)} images have a caption already and are not tagged."
         findings.append(info("caption-kept", message, "--overwrite tags them anew."))

@@ -110,6 +110,23 @@ def test_a_command_is_run_for_each_image_that_has_no_caption(photos: Path, in_fo
 
 
 @pytest.mark.processes
+def test_a_command_captions_an_image_whose_caption_has_no_bytes(photos: Path, in_folder: Path) -> None:
+    (photos / "b.txt").write_bytes(b"")
+    tool = in_folder / "tool.py"
+    tool.write_text("print('said')")
+    _, answer = forge("photos", "--command", f"{sys.executable} {tool} {{image}}")
+    assert captions(photos) == {"a": "ohwx, by hand\n", "b": "said\n", "c": "said\n"}
+    assert answer["data"]["counts"] == {"new": 2}
+
+
+def test_a_torn_row_is_exit_3_and_the_whole_ones_are_written(photos: Path, in_folder: Path) -> None:
+    (in_folder / "s.csv").write_text("image,caption\nb.png,ohwx, a man\nc.png,ohwx\n")
+    code, answer = forge("photos", "--from", "s.csv")
+    assert (code, codes(answer)) == (3, ["sheet-torn"])
+    assert set(captions(photos)) == {"a", "c"}
+
+
+@pytest.mark.processes
 def test_a_command_that_fails_on_one_image_is_a_finding_and_the_others_go_on(photos: Path, in_folder: Path) -> None:
     tool = in_folder / "tool.py"
     tool.write_text("import sys\nsys.exit('out of luck') if 'b.png' in sys.argv[1] else print('fine')\n")

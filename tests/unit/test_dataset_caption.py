@@ -321,3 +321,28 @@ def test_what_the_tagger_lacks_is_said_before_anything_starts(checkout: Path, tm
         check_tagger(Path(sys.executable), checkout, tmp_path, os.environ)
     with pytest.raises(EngineError, match="onnxruntime"):
         check_tagger(Path(sys.executable), checkout, tmp_path / "wd-model", os.environ)
+
+
+def test_a_row_that_a_comma_tears_is_told_by_line_and_not_applied(tmp_path: Path) -> None:
+    file = tmp_path / "s.csv"
+    file.write_text('image,caption\n1.jpg,ohwx, a man, with comma\n2.jpg,"ohwx, a man"\n3.jpg,ohwx,,\n')
+    rows, findings = read_sheet(file)
+    assert [(row.image, row.caption) for row in rows] == [("2.jpg", "ohwx, a man"), ("3.jpg", "ohwx")]
+    assert [(one.code, one.severity.value, one.where) for one in findings] == [("sheet-torn", "error", f"{file}:2")]
+
+
+def test_a_row_that_a_bar_tears_is_told_by_line_and_not_applied(tmp_path: Path) -> None:
+    file = tmp_path / "s.md"
+    file.write_text("| image | caption |\n| --- | --- |\n| 1.jpg | ohwx, a | b |\n| 2.jpg | ohwx \\| b |\n")
+    rows, findings = read_sheet(file)
+    assert [(row.image, row.caption) for row in rows] == [("2.jpg", "ohwx | b")]
+    assert [(one.code, one.where) for one in findings] == [("sheet-torn", f"{file}:3")]
+    assert "\\|" in findings[0].hint
+
+
+def test_a_sheet_with_columns_of_its_own_is_read(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("image,caption,mine\n1.jpg,ohwx,a note\n")
+    (tmp_path / "s.md").write_text("| image | caption | mine |\n|---|---|---|\n| 1.jpg | ohwx | a note |\n")
+    for ending in ("csv", "md"):
+        rows, findings = read_sheet(tmp_path / f"s.{ending}")
+        assert ([(row.image, row.caption) for row in rows], findings) == ([("1.jpg", "ohwx")], [])
