@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lora_forge.datasets.image_size import UnreadableImage, read_image_header
+from lora_forge.datasets.jpeg_scans import are_too_many, count_scans
 from lora_forge.datasets.listing import split_name
 
 if TYPE_CHECKING:
@@ -88,10 +89,14 @@ def _prepare(path: Path, kind: str, wishes: Wishes) -> Prepared:
     try:
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             is_deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))  # gone once it is loaded
-            image.load()
             is_jpeg = image.format in ("JPEG", "MPO")
+            if is_jpeg and are_too_many(count_scans(str(path)), image.width * image.height):
+                raise Unusable("it has too many scans to be decoded")
+            image.load()
             changed, changes = _mend(image, wishes, is_deep=is_deep)
             data = _encode(changed, is_jpeg=is_jpeg and not wishes.lossless) if changes else None
+    except Unusable:
+        raise
     except MemoryError as wrong:
         raise Unusable("it does not fit into memory") from wrong
     except Exception as wrong:  # Pillow's plugins raise anything on damaged data

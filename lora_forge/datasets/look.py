@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from lora_forge.datasets.pixel_cache import PixelCache
-from lora_forge.datasets.pixels import PixelFacts, content_digest, measure_image
+from lora_forge.datasets.pixels import OUT_OF_MEMORY, PixelFacts, content_digest, measure_image
 
 _AHEAD = 4
 """Images in work for each core: enough to keep it busy, few enough to stop at once."""
+
+
+MOST_IN_FLIGHT = 150_000_000
+"""Pixels that all threads together hold in memory: about 900 MB if they are the coefficients of a JPEG."""
+
+
+class Permits:
+    """Lets images be decoded side by side as long as they fit in memory together."""
+
+    def __init__(self, most: int = MOST_IN_FLIGHT) -> None:
+        self._most, self._held, self._changed = most, 0, threading.Condition()
+
+    @contextmanager
+    def __call__(self, pixels: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._held == 0 or self._held + pixels <= self._most)
+            self._held += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= pixels
+                self._changed.notify_all()
 
 
 class Progress(NamedTuple):
@@ -73,12 +98,12 @@ def _measured(paths: Sequence[Path], cache: PixelCache, workers: int) -> Iterato
     """Threads do: Pillow and numpy let go of the interpreter while they work, and nothing has to be sent about."""
     if not paths:
         return
-    waiting, rest = set[Future[_Measured]](), iter(paths)
+    waiting, rest, permits = set[Future[_Measured]](), iter(paths), Permits()
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.simplefilter("ignore")  # Pillow's remarks on damaged metadata; threads share this filter
         try:
             for path in rest:
-                waiting.add(pool.submit(_measure, path, cache))
+                waiting.add(pool.submit(_measure, path, cache, permits))
                 if len(waiting) >= workers * _AHEAD:
                     ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     yield from (one.result() for one in ended)
@@ -89,7 +114,7 @@ def _measured(paths: Sequence[Path], cache: PixelCache, workers: int) -> Iterato
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _measure(path: Path, cache: PixelCache) -> _Measured:
+def _measure(path: Path, cache: PixelCache, permits: Permits) -> _Measured:
     place = str(path.absolute())
     try:
         status = path.stat()
@@ -98,6 +123,7 @@ def _measure(path: Path, cache: PixelCache) -> _Measured:
         return _Measured(path, PixelFacts("", problem=wrong.strerror or str(wrong)), False)
     facts = cache.known_content(digest)
     fresh = facts is None
-    facts = facts or measure_image(place, digest)
-    cache.keep(place, status, facts)
+    facts = facts or measure_image(place, digest, permits)
+    if facts.problem != OUT_OF_MEMORY:
+        cache.keep(place, status, facts)
     return _Measured(path, facts, fresh)

@@ -9,7 +9,7 @@ from lora_forge.datasets.backgrounds import repeated_background
 from lora_forge.datasets.facts import DatasetFacts
 from lora_forge.datasets.near_duplicates import copies, look_alikes
 from lora_forge.datasets.notes import Notes, listed, printable
-from lora_forge.datasets.pixels import GREY_BELOW, PixelFacts
+from lora_forge.datasets.pixels import GREY_BELOW, MOST_DECODED, PixelFacts
 from lora_forge.findings import warning
 
 BLURRED_BELOW = 25.0
@@ -57,7 +57,9 @@ def judge_pixels(one: PixelFacts) -> list[tuple[str, str]]:
     if one.problem:
         return [("image-truncated", one.problem)]
     if one.is_huge:
-        return [("image-huge", f"more than {100:,}")]
+        return [
+            ("image-huge", f"{one.scans:,} scans" if one.scans else f"more than {MOST_DECODED // 10**6} million pixels")
+        ]
     return [judged for judged in (*_judge_form(one), *_judge_light(one)) if judged]
 
 

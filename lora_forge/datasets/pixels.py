@@ -11,7 +11,11 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lora_forge.datasets.jpeg_scans import are_too_many, count_scans
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MOST_DECODED = 100_000_000
-"""Pixels; 300 MB in RGB. JPEG is not bound by it: its decoder shrinks while it reads."""
+"""Pixels; 300 MB in RGB. A JPEG of one scan is not bound by it: its decoder shrinks while it reads."""
 LONG_SIDE = 768
 """Sharpness and exposure are measured at about the size that is trained at, not at the camera's."""
 THUMB, HASH_SIDE = 8, 8
@@ -41,7 +45,8 @@ _BINARY = ("looks", "turned", "thumb", "rim")
 class PixelFacts(NamedTuple):
     """What one image's content comes to; equal content gives equal facts.
 
-    ``problem`` says why it could not be decoded, and all after it is then empty.
+    ``problem`` says why it could not be decoded, and all after it is then empty;
+    ``scans`` are those of a JPEG that has so many that nobody decodes it.
     ``sharpness`` is the variance of the Laplacian; ``dark`` and ``bright`` are the
     clipped shares of the middle; ``chroma`` is how many levels the three channels lie
     apart where the colour is strongest. ``looks`` is a 128-bit gradient hash, ``turned``
@@ -52,6 +57,7 @@ class PixelFacts(NamedTuple):
     digest: str
     problem: str = ""
     is_huge: bool = False
+    scans: int = 0
     mode: str = ""
     bits: int = 8
     orientation: int = 1
@@ -108,19 +114,39 @@ def content_digest(path: str) -> str:
     return digest.hexdigest()
 
 
-def measure_image(path: str, digest: str) -> PixelFacts:
+OUT_OF_MEMORY = "there was not enough memory to decode it"
+"""The one problem that is this machine's and this moment's, not the file's."""
+_NO_MEMORY = "out of memory"
+"""How Pillow's decoders begin to say it, as an OSError."""
+
+Permit = Callable[[int], AbstractContextManager[object]]
+"""Asked with how many pixels an image will hold in memory; it is decoded within the context."""
+
+
+def measure_image(path: str, digest: str, permit: Permit | None = None) -> PixelFacts:
     """Decode and measure; damage is told in ``problem``, never raised."""
     from PIL import Image
 
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.format not in ("JPEG", "MPO") and image.width * image.height > MOST_DECODED:
-                return PixelFacts(digest, is_huge=True, mode=image.mode)
-            return _measure(image, digest)
+            held, scans = _cost(image, path)
+            if held > MOST_DECODED or are_too_many(scans, held):
+                return PixelFacts(digest, is_huge=True, scans=scans if held <= MOST_DECODED else 0, mode=image.mode)
+            with permit(held) if permit else nullcontext():
+                return _measure(image, digest)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return PixelFacts(digest, is_huge=True)
     except (Exception, MemoryError) as wrong:  # noqa: BLE001  Pillow's plugins raise anything on damaged data
-        return PixelFacts(digest, problem=_reason(wrong))
+        lacks = isinstance(wrong, MemoryError) or str(wrong).startswith(_NO_MEMORY)
+        return PixelFacts(digest, problem=OUT_OF_MEMORY if lacks else _reason(wrong))
+
+
+def _cost(image: Image, path: str) -> tuple[int, int]:
+    """How many pixels stand in memory at once, and how often a JPEG is gone over."""
+    if image.format not in ("JPEG", "MPO"):
+        return image.width * image.height, 1
+    scans = count_scans(path)
+    return (0 if scans == 1 else image.width * image.height), scans
 
 
 def _reason(wrong: BaseException) -> str:

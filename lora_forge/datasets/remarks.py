@@ -263,9 +263,9 @@ PIXELS = (
     Remark(
         "image-huge",
         WARNING,
-        "{name} has {detail} million pixels; it is not decoded here, and the engine needs gigabytes for it.",
+        "{name} has {detail}; it is not decoded here, and the engine needs gigabytes or hours for it.",
         "Images too large to be looked at ({count}): {names}.",
-        "Scale it down: nothing beyond the training resolution is learned.",
+        "Scale it down and save it anew: nothing beyond the training resolution is learned.",
     ),
     Remark(
         "image-animated",

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
+from lora_forge.datasets.jpeg_scans import are_too_many, count_scans
 from lora_forge.datasets.look import Progress, Watch
 from lora_forge.datasets.pixels import FORMATS
 from lora_forge.datasets.report_data import Thumbnail
@@ -85,6 +86,8 @@ def draw_thumbnail(path: Path, limits: Limits, lock: AbstractContextManager[obje
 
     try:
         with Image.open(path, formats=FORMATS) as opened:
+            if opened.format in ("JPEG", "MPO") and are_too_many(count_scans(str(path)), opened.width * opened.height):
+                return Thumbnail(problem="it has too many scans to be decoded")
             large = opened.width * opened.height > LARGE_PIXELS
             with lock if large and lock else nullcontext():
                 small = _shrunk(opened, limits.side)

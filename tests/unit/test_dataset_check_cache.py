@@ -11,11 +11,11 @@ import pytest
 from planted import draw_clean, draw_picture
 
 from lora_forge.datasets import look as looking
-from lora_forge.datasets import pixel_cache
+from lora_forge.datasets import pixel_cache, pixels
 from lora_forge.datasets.cache_place import default_cache_file
 from lora_forge.datasets.look import Progress, look, recall
 from lora_forge.datasets.pixel_cache import PixelCache
-from lora_forge.datasets.pixels import PixelFacts, measure_image
+from lora_forge.datasets.pixels import Permit, PixelFacts, measure_image
 
 LONG_AGO_NS = 1_000_000_000 * 10**9
 
@@ -158,9 +158,9 @@ def test_progress_comes_with_the_time_left(photos: Path, cache_file: Path) -> No
 def test_each_image_is_decoded_once(photos: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
 
-    def measure(path: str, digest: str) -> PixelFacts:
+    def measure(path: str, digest: str, permit: Permit) -> PixelFacts:
         decoded.append(path)
-        return measure_image(path, digest)
+        return measure_image(path, digest, permit)
 
     monkeypatch.setattr(looking, "measure_image", measure)
     look_at(photos, cache_file)
@@ -187,3 +187,18 @@ def test_a_name_that_is_no_utf8_is_remembered_too(tmp_path: Path, cache_file: Pa
 def test_the_cache_lies_in_the_users_cache_folder(tmp_path: Path) -> None:
     assert "lora_forge" in str(default_cache_file({}))
     assert default_cache_file({"FORGE_CACHE": str(tmp_path)}).parent == tmp_path
+
+
+@pytest.mark.parametrize("wrong", [MemoryError(), OSError("out of memory error when reading image file")])
+def test_what_ran_out_of_memory_is_looked_at_anew(
+    wrong: Exception, photos: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starved(*_: object) -> PixelFacts:
+        raise wrong
+
+    with monkeypatch.context() as short:
+        short.setattr(pixels, "_measure", starved)
+        first, _ = look_at(photos, cache_file)
+        assert all(facts.problem == pixels.OUT_OF_MEMORY for facts in first.values())
+    second, measured = look_at(photos, cache_file)
+    assert measured == 4 and all(facts.decoded for facts in second.values())

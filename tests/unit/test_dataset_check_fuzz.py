@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import random
+import struct
+import subprocess
+import sys
+import threading
+import time
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from planted import draw_picture, png_of
 
-from lora_forge.datasets.pixels import measure_image
+from lora_forge.datasets.fixing_pixels import Unusable, Wishes, prepare_image
+from lora_forge.datasets.jpeg_scans import MOST_SCANS, are_too_many, count_scans
+from lora_forge.datasets.look import Permits
+from lora_forge.datasets.pixel_checks import judge_pixels
+from lora_forge.datasets.pixels import MOST_DECODED, measure_image
+from lora_forge.datasets.report_pictures import draw_thumbnail, limits_for
 from lora_forge.workflow.checking import usual_advice
 from lora_forge.workflow.dataset_check import check_dataset
 
@@ -66,3 +77,101 @@ def test_the_smallest_images_are_measured(size: tuple[int, int], tmp_path: Path)
     facts = measure_image(str(tmp_path / "tiny.png"), "x")
     assert facts.decoded
     assert (len(facts.looks), len(facts.thumb)) == (16, 192)
+
+
+def jpeg(file: Path, size: tuple[int, int], **options: object) -> Path:
+    Image.new("RGB", size, (90, 30, 60)).save(file, "JPEG", **options)
+    return file
+
+
+def with_scans(file: Path, scans: int) -> Path:
+    """The last scan again and again, as nothing in the format forbids."""
+    data = file.read_bytes()
+    start = data.rindex(b"\xff\xda")
+    file.write_bytes(data[:start] + data[start:-2] * scans + data[-2:])
+    return file
+
+
+def test_scans_are_told_from_the_file(tmp_path: Path) -> None:
+    picture, exif = draw_picture(1, (96, 80)), Image.Exif()
+    exif[0x010E] = "\xff\xda in a comment"
+    picture.save(tmp_path / "plain.jpg", exif=exif, comment=b"\xff\xda" * 9)
+    picture.save(tmp_path / "many.jpg", progressive=True)
+    assert count_scans(str(tmp_path / "plain.jpg")) == 1
+    assert 6 <= count_scans(str(tmp_path / "many.jpg")) <= 12
+    assert not are_too_many(12, 64_000_000)
+
+
+@pytest.mark.filterwarnings("ignore:Image size")  # Pillow warns of it; a look asks it not to
+@pytest.mark.parametrize("progressive", [False, True])
+def test_only_a_jpeg_that_is_kept_whole_is_bound_in_size(progressive: bool, tmp_path: Path) -> None:
+    large = jpeg(tmp_path / "x.jpg", (10_100, 10_000), quality=20, progressive=progressive)
+    facts = measure_image(str(large), "x")
+    assert facts.is_huge == progressive and facts.problem == ""
+    assert MOST_DECODED < 10_100 * 10_000
+
+
+def test_a_jpeg_of_a_thousand_scans_is_never_decoded(tmp_path: Path) -> None:
+    file = with_scans(jpeg(tmp_path / "x.jpg", (800, 800), progressive=True), 2 * MOST_SCANS)
+    facts = measure_image(str(file), "x")
+    assert (facts.is_huge, facts.decoded, facts.scans > MOST_SCANS) == (True, False, True)
+    assert judge_pixels(facts) == [("image-huge", f"{facts.scans:,} scans")]
+    assert draw_thumbnail(file, limits_for(1)).problem
+    with pytest.raises(Unusable, match="scans"):
+        prepare_image(file, Wishes())
+
+
+def test_few_scans_of_a_huge_picture_are_too_many_as_well(tmp_path: Path) -> None:
+    file = with_scans(jpeg(tmp_path / "x.jpg", (6000, 6000), quality=20, progressive=True), 60)
+    assert measure_image(str(file), "x").scans > 60
+
+
+def test_a_jpeg_that_stores_one_colour_after_the_other_is_kept_whole_too(tmp_path: Path) -> None:
+    """Its first scan names one of three colours; the decoder then keeps coefficients, as for a progressive one."""
+    data = bytearray(jpeg(tmp_path / "x.jpg", (64, 64)).read_bytes())
+    start = data.index(b"\xff\xda")
+    length = struct.unpack(">H", data[start + 2 : start + 4])[0]
+    data[start : start + 2 + length] = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    (tmp_path / "x.jpg").write_bytes(data)
+    assert count_scans(str(tmp_path / "x.jpg")) > 1
+
+
+def test_permits_hold_large_images_apart_and_small_ones_not() -> None:
+    permits, most = Permits(100), [0]
+    held, lock = [0], threading.Lock()
+
+    def decode(pixels: int) -> None:
+        with permits(pixels):
+            with lock:
+                held[0] += pixels
+                most[0] = max(most[0], held[0])
+            time.sleep(0.005)
+            with lock:
+                held[0] -= pixels
+
+    threads = [threading.Thread(target=decode, args=(pixels,)) for pixels in (60, 60, 60, 30, 30, 0, 0, 250)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert most[0] == 250 and held[0] == 0  # an image larger than all is decoded alone
+
+
+@pytest.mark.processes
+def test_progressive_bombs_side_by_side_stay_within_a_gigabyte(tmp_path: Path) -> None:
+    for number in range(2):
+        jpeg(tmp_path / f"{number}.jpg", (9900, 9900 + number), quality=20, progressive=True, subsampling=0)
+    code = """
+import resource, sys
+from pathlib import Path
+from lora_forge.datasets.look import look
+from lora_forge.datasets.pixel_cache import PixelCache
+with PixelCache(Path(sys.argv[1]) / "cache" / "p.sqlite") as cache:
+    looked = look(sorted(Path(sys.argv[1]).glob("*.jpg")), cache, workers=2)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, [facts.decoded for facts in looked.pixels.values()])
+"""
+    told = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True).stdout
+    mebibytes, _, decoded = told.partition(" ")
+    assert decoded.strip() == "[True, True]"
+    assert int(mebibytes) < 1024
