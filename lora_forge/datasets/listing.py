@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 CAPTION_EXTENSIONS = (".txt", ".caption")
+FOREIGN_EXTENSIONS = (".tags", ".cap", ".json")
+"""Endings under which other tools leave captions, which neither forge nor the engine reads from there."""
 UNREAD_EXTENSIONS = frozenset(
     {
         ".gif",
@@ -82,7 +84,8 @@ def list_folder(folder: Path, caption_extension: str) -> Listing:
     Raises:
         OSError: where the folder cannot be listed.
     """
-    extensions = (caption_extension, *(other for other in CAPTION_EXTENSIONS if other != caption_extension))
+    known = (*CAPTION_EXTENSIONS, *FOREIGN_EXTENSIONS)
+    extensions = (caption_extension, *(other for other in known if other != caption_extension))
     listing = Listing(folder, captions={extension: {} for extension in extensions})
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -25,17 +25,23 @@ def note_unread(notes: Notes, listing: Listing) -> None:
 def note_strays(notes: Notes, listing: Listing, caption_extension: str, stems: set[str]) -> None:
     """Caption files without an image, masks among the images, endings that the engine alone would miss."""
     where = printable(str(listing.folder))
-    captions = listing.captions[caption_extension]
-    lonely = captions.keys() - stems
-    if lonely:
-        described = {other for stem in stems for other in caption_stems(stem)}
-        for stem in sorted(lonely - described):
-            if stem.lower() not in NO_CAPTIONS:
-                notes.together("caption-orphan", where, captions[stem])
+    _note_orphans(notes, where, listing, stems)
     for stem in stems:
         _note_mask(notes, where, listing, stem, stems)
     if notes.per_file:
         _note_cases(notes, where, listing, caption_extension)
+
+
+def _note_orphans(notes: Notes, where: str, listing: Listing, stems: set[str]) -> None:
+    """Captions of every ending; a JSON file may be about anything."""
+    described = stems
+    for extension, captions in listing.captions.items():
+        lonely = captions.keys() - described if extension != ".json" else set()
+        if lonely and described is stems:
+            described = {other for stem in stems for other in caption_stems(stem)}
+        for stem in sorted(lonely - described):
+            if stem.lower() not in NO_CAPTIONS:
+                notes.together("caption-orphan", where, captions[stem])
 
 
 def _note_mask(notes: Notes, where: str, listing: Listing, stem: str, stems: set[str]) -> None:

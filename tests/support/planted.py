@@ -252,6 +252,16 @@ def _orphan(folder: Path) -> str:
     return "gone.txt"
 
 
+def _orphan_of_another_ending(folder: Path) -> str:
+    (folder / "gone.caption").write_text("ohwx, of a picture that was deleted")
+    return "gone.caption"
+
+
+def _json_caption(folder: Path) -> str:
+    (folder / "odd.json").write_text('{"caption": "ohwx, on a bridge"}')
+    return _uncaptioned(folder)
+
+
 def _uncaptioned(folder: Path) -> str:
     draw_picture(ODD).save(folder / "odd.jpg")
     return "odd.jpg"
@@ -371,7 +381,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault("empty caption", "caption-unreadable", lambda f: _text(f, b"")),
     Fault("blank first line", "caption-blank", lambda f: _text(f, f"\n{TRIGGER}, on a bridge")),
     Fault("caption without image", "caption-orphan", _orphan),
+    Fault("other caption without image", "caption-orphan", _orphan_of_another_ending),
     Fault("caption of another ending", "caption-extension", _wrong_ending),
+    Fault("caption in a JSON file", "caption-extension", _json_caption),
     Fault("Latin-1 caption", "caption-unreadable", lambda f: _text(f, "ohwx, café".encode("latin-1"))),
     Fault("UTF-16 caption", "caption-unreadable", lambda f: _text(f, "ohwx, on a bridge".encode("utf-16"))),
     Fault("byte order mark", "caption-bom", lambda f: _text(f, b"\xef\xbb\xbfohwx, on a wide stone bridge")),

@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lora_forge.datasets.facts import DatasetFacts
 from lora_forge.datasets.notes import SHOWN_EACH
@@ -348,3 +349,28 @@ def test_strange_but_legal_names_are_read(tmp_path: Path) -> None:
 def test_braces_in_names_survive_the_message(tmp_path: Path) -> None:
     put(tmp_path, "{y}.png", None)
     assert "{y}.png" in scan(tmp_path)[1][0].message
+
+
+def test_one_folder_and_several_are_each_said_in_plain_english(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    for number, words in enumerate(("1 folder inside is not read: f0.", "2 folders inside are not read: f0, f1.")):
+        (tmp_path / f"f{number}").mkdir()
+        _, findings = scan_dataset(tmp_path, caption_extension=".txt")
+        assert words in [finding.message for finding in findings]
+
+
+def test_a_caption_of_another_ending_without_an_image_is_an_orphan_too(tmp_path: Path) -> None:
+    for name in ("a.txt", "gone.caption", "lost.tags", "package.json", "README.txt"):
+        (tmp_path / name).write_text("ohwx, a man")
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    _, findings = scan_dataset(tmp_path, caption_extension=".txt", per_file=True)
+    assert [Path(finding.where).name for finding in findings] == ["gone.caption", "lost.tags"]
+    assert {finding.code for finding in findings} == {"caption-orphan"}
+
+
+@pytest.mark.parametrize("ending", [".json", ".tags", ".cap", ".caption"])
+def test_a_caption_that_another_tool_left_is_told_as_one_that_is_not_read(ending: str, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    (tmp_path / f"a{ending}").write_text("ohwx, a man")
+    _, findings = scan_dataset(tmp_path, caption_extension=".txt")
+    assert [finding.code for finding in findings] == ["caption-extension"]
