@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lora_forge.cli import options as o
-from lora_forge.cli.amounts import megabytes
+from lora_forge.cli.amounts import counted, megabytes
 from lora_forge.cli.output import TASTE, plain, print_plain, show
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def report(
 
 
 def _as_text(result: ReportResult, out: Console) -> None:
-    figures = f"{len(result.report.cards):,} images, {megabytes(result.size_bytes)}"
+    figures = f"{counted(len(result.report.cards), 'image')}, {megabytes(result.size_bytes)}"
     out.print(f"{plain(str(result.path))}  {figures}", highlight=False, soft_wrap=True)
     print_plain(out, result.report.verdict)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lora_forge.cli.amounts import counted
 from lora_forge.cli.options import AsJson
 from lora_forge.cli.output import TASTE, print_plain, show
 
@@ -57,7 +58,8 @@ def _as_text(result: SplitResult, out: Console) -> None:
     if result.exit_code:
         return
     done = "nothing was written" if result.dry_run else f"recorded in {result.held_out.file}"
-    left = f"{len(held.chosen)} images held out ({held.kept} as before), {held.facts.images} left to train on; {done}"
+    chosen = counted(len(held.chosen), "image")
+    left = f"{chosen} held out ({held.kept} as before), {held.facts.images} left to train on; {done}"
     print_plain(out, left)
     if not result.dry_run:
         print_plain(out, f"train with: forge train --validation {len(held.chosen)}")

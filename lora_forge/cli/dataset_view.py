@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_forge.cli.amounts import counted
 from lora_forge.cli.output import TASTE, plain
 
 if TYPE_CHECKING:
@@ -51,11 +52,12 @@ def _print_kind(code: str, found: list[Finding], root: Path, out: Console) -> No
 
 def _summary(result: CheckResult) -> str:
     counts, facts = result.counts(), result.facts
-    reg = f" and {facts.reg_images:,} regularization images" if facts.reg_images else ""
+    reg = f" and {counted(facts.reg_images, 'regularization image')}" if facts.reg_images else ""
     looked = f", {len(result.pixels):,} looked at" if result.pixels else ", pixels not looked at"
     verdict = "[red]not fit to train on[/]" if result.exit_code else "[green]fit to train on[/]"
-    told = f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes"
-    return f"{facts.images:,} images{reg}{looked}: {told}; {verdict}"
+    nouns = {"error": "error", "warning": "warning", "info": "note"}
+    told = ", ".join(counted(counts[severity], noun) for severity, noun in nouns.items())
+    return f"{counted(facts.images, 'image')}{reg}{looked}: {told}; {verdict}"
 
 
 def _relative(where: str, root: Path) -> str:

@@ -85,6 +85,15 @@ def listed(names: list[str]) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
+def counted(count: int, noun: str) -> str:
+    """
+    >>> counted(1, "image"), counted(2300, "image"), counted(2, "batch")
+    ('1 image', '2,300 images', '2 batches')
+    """
+    plural = noun if count == 1 else f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{count:,} {plural}"
+
+
 def printable(name: str) -> str:
     r"""A file name as text that can be printed, whatever its bytes are.
 

@@ -6,8 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from lora_forge.datasets.notes import counted
 from lora_forge.datasets.report_captions import Bin, TriggerPlaces, WordShare
-from lora_forge.datasets.report_data import BatchChoice, BucketRow, Point, counted
+from lora_forge.datasets.report_data import BatchChoice, BucketRow, Point
 from lora_forge.datasets.report_markup import Attribute, Html, el, join, number
 
 MOST_SEGMENTS = 60

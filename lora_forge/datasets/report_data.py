@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lora_forge.datasets.notes import counted
 from lora_forge.datasets.report_captions import CaptionFigures
 from lora_forge.datasets.size_checks import MOST_CROPPED
 from lora_forge.findings import Finding, Severity
@@ -202,15 +203,6 @@ def gravest(findings: Iterable[Finding]) -> Severity | None:
     """The worst severity among them, None where there are none."""
     present = {finding.severity for finding in findings}
     return next((severity for severity in Severity if severity in present), None)
-
-
-def counted(count: int, noun: str) -> str:
-    """
-    >>> counted(1, "image"), counted(2300, "image"), counted(2, "batch")
-    ('1 image', '2,300 images', '2 batches')
-    """
-    plural = noun if count == 1 else f"{noun}es" if noun.endswith("ch") else f"{noun}s"
-    return f"{count:,} {plural}"
 
 
 def place_of(where: str) -> str:

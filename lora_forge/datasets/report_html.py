@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from lora_forge.datasets import report_charts as charts
+from lora_forge.datasets.notes import counted
 from lora_forge.datasets.report_captions import CaptionFigures
-from lora_forge.datasets.report_data import ReportData, counted, place_of
+from lora_forge.datasets.report_data import ReportData, place_of
 from lora_forge.datasets.report_markup import Html, el, escape, join
 from lora_forge.datasets.report_sheet import sheet
 from lora_forge.datasets.size_checks import MOST_CROPPED

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lora_forge.datasets.report_data import Card, Fit, counted
+from lora_forge.datasets.notes import counted
+from lora_forge.datasets.report_data import Card, Fit
 from lora_forge.datasets.report_markup import Html, el, join, number
 from lora_forge.datasets.size_checks import MOST_ENLARGED
 from lora_forge.findings import Finding, Severity

@@ -13,7 +13,7 @@ from lora_forge.datasets.captions import caption_stems, read_caption
 from lora_forge.datasets.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lora_forge.datasets.image_size import UnreadableImage, read_image_header
 from lora_forge.datasets.listing import KohyaName, Listing, list_folder, parse_kohya_name, split_name
-from lora_forge.datasets.notes import Notes, listed, printable
+from lora_forge.datasets.notes import Notes, counted, listed, printable
 from lora_forge.datasets.strays import note_strays, note_unread
 from lora_forge.findings import Finding, error, warning
 
@@ -167,8 +167,9 @@ class _Scan:
         others = [name for name in listing.folders if name not in kohya]
         others = [name for name in others if not self._is_reg_folder(listing.folder / name, is_reg)]
         if others:
-            message = f"{len(others)} folders inside are not read: {listed(others)}."
-            hint = "Move their images up, or name them 10_name for ten repeats."
+            are = "is" if len(others) == 1 else "are"
+            message = f"{counted(len(others), 'folder')} inside {are} not read: {listed(others)}."
+            hint = "Move the images up, or name the folder 10_name for ten repeats."
             self.notes.add(warning("folder-ignored", message, hint, where))
         for name in listing.not_utf8:
             message = f"The name {printable(name)} is not UTF-8."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lora_forge.datasets.facts import DatasetFacts
-from lora_forge.datasets.notes import printable
+from lora_forge.datasets.notes import counted, printable
 from lora_forge.findings import Finding, warning
 
 MOST_EXPOSURES = 150.0
@@ -28,6 +28,6 @@ def check_reg(facts: DatasetFacts) -> list[Finding]:
     low, high = REG_IMAGES
     if not facts.reg_images or low <= facts.reg_images <= high:
         return []
-    message = f"{facts.reg_images} regularization images; {low} to {high} of the class serve best."
+    message = f"{counted(facts.reg_images, 'regularization image')}; {low} to {high} of the class serve best."
     where = next(subset.folder for subset in facts.subsets if subset.is_reg)
     return [warning("reg-count", message, f"{low} to {high} generic pictures of the class", printable(str(where)))]

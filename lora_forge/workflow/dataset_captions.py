@@ -63,10 +63,10 @@ class CaptionResult:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        counted: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for change in self.changes:
-            counted[change.action] = counted.get(change.action, 0) + 1
-        return counted
+            counts[change.action] = counts.get(change.action, 0) + 1
+        return counts
 
 
 def caption(
@@ -143,6 +143,7 @@ def _proposals(
     findings: list[Finding],
 ) -> Iterable[Proposal]:
     from lora_forge.datasets.captioning import check_template, has_caption
+    from lora_forge.datasets.notes import counted
 
     if wishes.read_from is not None:
         return _from_sheet(targets, cwd / wishes.read_from, findings)
@@ -152,7 +153,9 @@ def _proposals(
         return [_filled(wishes, target, trigger, target.before) for target in targets]
     wanted = [target for target in targets if wishes.overwrite or not has_caption(target)]
     if len(wanted) < len(targets):
-        message = f"{len(targets) - len(wanted)} images have a caption already and are not tagged."
+        kept = len(targets) - len(wanted)
+        have, are = ("has", "is") if kept == 1 else ("have", "are")
+        message = f"{counted(kept, 'image')} {have} a caption already and {are} not tagged."
         findings.append(info("caption-kept", message, "--overwrite tags them anew."))
     return (_through(wishes, said, trigger) for said in _tagged(wanted, wishes, env, cwd))
 
@@ -207,16 +210,20 @@ def _from_sheet(targets: Sequence[Target], file: Path, findings: list[Finding]) 
 
 
 def _change_findings(changes: Sequence[Change]) -> list[Finding]:
+    from lora_forge.datasets.notes import counted
+
     failed = [change for change in changes if change.action == "failed"]
     findings = [
         error("caption-failed", f"{change.image} gets no caption: {change.problem}.", "", change.file)
         for change in failed[:MOST_TOLD]
     ]
     if len(failed) > MOST_TOLD:
-        findings.append(error("caption-failed", f"{len(failed) - MOST_TOLD:,} more images get no caption."))
+        more = counted(len(failed) - MOST_TOLD, "further image")
+        findings.append(error("caption-failed", f"No caption for {more}."))
     kept = sum(change.action == "kept" for change in changes)
     if kept:
-        message = f"{kept} captions are there already, differ, and are kept."
+        verbs = "is there already, differs, and is kept" if kept == 1 else "are there already, differ, and are kept"
+        message = f"{counted(kept, 'caption')} {verbs}."
         findings.append(warning("caption-kept", message, "--overwrite replaces them."))
     given = [change.after for change in changes if change.after]
     if len(given) > 2 and len(set(given)) == 1:

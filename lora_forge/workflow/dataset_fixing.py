@@ -49,10 +49,10 @@ class FixResult:
     @property
     def counts(self) -> Mapping[str, int]:
         """How many files were treated how."""
-        counted: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for entry in self.copy.entries:
-            counted[entry.how] = counted.get(entry.how, 0) + 1
-        return counted
+            counts[entry.how] = counts.get(entry.how, 0) + 1
+        return counts
 
 
 def fix(
@@ -163,14 +163,16 @@ def _subset(folder: AskedFolder, place: Path) -> dict[str, object]:
 
 
 def _fix_findings(root: Path, copy: Copy) -> list[Finding]:
+    from lora_forge.datasets.notes import counted
+
     left_out = [entry for entry in copy.entries if entry.how == "left-out"]
     findings = [_left_out(root, entry) for entry in left_out[:MOST_TOLD]]
     if len(left_out) > MOST_TOLD:
-        findings.append(warning("fix-left-out", f"{len(left_out) - MOST_TOLD:,} more files are left out."))
+        findings.append(warning("fix-left-out", f"Left out as well: {counted(len(left_out) - MOST_TOLD, 'file')}."))
     findings += [_edited(entry) for entry in copy.entries if entry.how == "edited"][:MOST_TOLD]
     lossy = sum(entry.is_lossy for entry in copy.entries)
     if lossy:
-        message = f"{lossy:,} JPEG images were encoded anew, at quality 95."
+        message = f"{counted(lossy, 'JPEG image')} {'was' if lossy == 1 else 'were'} encoded anew, at quality 95."
         findings.append(info("fix-lossy", message, "--lossless writes PNG instead."))
     if not any(entry.result for entry in copy.entries):
         findings.append(error("dataset-empty", f"Nothing in {root} can be trained on.", "Give another folder."))

@@ -65,22 +65,27 @@ def hold_out(
 
 
 def _findings(split: Split, recorded: Holdout, count: int, facts: DatasetFacts, file: Path) -> list[Finding]:
+    from lora_forge.datasets.notes import counted
+
     findings = []
     if recorded.images and len(split.gone) == len(recorded.images):
-        message = f"None of the {len(recorded.images)} images recorded as held out is in the dataset."
+        message = f"Of {counted(len(recorded.images), 'image')} recorded as held out none is in the dataset."
         hint = f"If it is another dataset, delete {file.name}, or choose anew: forge dataset split --anew"
         findings.append(error("holdout-other-dataset", message, hint, str(file)))
     elif split.gone:
-        names = _named([image.name for image in split.gone])
-        message = f"{len(split.gone)} images that were held out are gone or changed; others take their place: {names}."
+        names, several = _named([image.name for image in split.gone]), len(split.gone) > 1
+        gone = f"{counted(len(split.gone), 'image')} that {'were' if several else 'was'} held out"
+        message = f"{gone} {'are' if several else 'is'} gone or changed; others take the place: {names}."
         findings.append(warning("holdout-gone", message, "Losses of earlier runs no longer compare.", str(file)))
     if split.missing:
-        message = f"Only {count - split.missing} of {count} images can be held out of {facts.images}."
+        message = f"Only {count - split.missing} of {counted(count, 'image')} can be held out of {facts.images:,}."
         hint = "Every folder keeps an image, and what looks like a held-out picture is not trained on: hold out fewer."
         findings.append(error("holdout-too-many", message, hint, "data.validation"))
     if split.look_alikes:
         pairs = _named([f"{pair.name} (like {pair.held})" for pair in split.look_alikes])
-        message = f"{len(split.look_alikes)} images look like a held-out one and are not trained on: {pairs}."
+        verb, are = ("look", "are") if len(split.look_alikes) > 1 else ("looks", "is")
+        those = counted(len(split.look_alikes), "image")
+        message = f"{those} {verb} like a held-out one and {are} not trained on: {pairs}."
         findings.append(info("holdout-look-alikes", message, "", str(file)))
     return findings
 

@@ -39,7 +39,7 @@ def spoil(photos: Path) -> None:
 def test_a_clean_dataset_is_fit_and_exits_0(photos: Path) -> None:
     code, out, _ = forge("dataset", "check", str(photos), "--trigger", "ohwx")
     assert code == 0
-    assert "16 images, 16 looked at: 0 errors, 0 warnings, 1 notes; fit to train on" in out
+    assert "16 images, 16 looked at: 0 errors, 0 warnings, 1 note; fit to train on" in out
 
 
 def test_errors_exit_3_and_every_finding_has_its_place(photos: Path) -> None:

@@ -197,3 +197,8 @@ def test_a_dataset_toml_on_the_command_line(photos: Path, in_folder: Path) -> No
     assert code == 3
     assert "engine-dataset-unknown" in codes(answer)
     assert "dataset-missing" not in codes(answer)
+
+
+def test_one_image_is_said_in_the_singular(photos: Path) -> None:
+    text = CliRunner().invoke(app, ["dataset", "split", "photos", "--validation", "1"]).stdout
+    assert "\n1 image held out (0 as before)" in text

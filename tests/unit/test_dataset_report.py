@@ -165,3 +165,12 @@ def test_the_folder_of_the_dataset_is_not_told() -> None:
     text = render_report(report(card("a.png"), findings=(wrong,)), style=STYLE, script=SCRIPT)
     assert "/data/photos" not in text
     assert "sub/a.txt:3" in text
+
+
+def test_no_shadow_of_a_card_is_printed_on_the_page_before() -> None:
+    """It lies outside the card's own box, which alone ``break-inside`` keeps together."""
+    from importlib.resources import files
+
+    style = files("lora_forge.datasets").joinpath("report.css").read_text(encoding="utf-8")
+    printed = style[style.index("@media print") :]
+    assert ".card.error { box-shadow: none;" in printed
