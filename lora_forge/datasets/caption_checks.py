@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from lora_forge.datasets.advice import Advice
 from lora_forge.datasets.caption_words import (
-    COMMON_WORDS,
     FORBIDDEN,
     NEGATIONS,
     SENTENCE_WORDS,
     TAG_WORDS,
     WORD,
+    common_words,
     estimate_tokens,
 )
 from lora_forge.datasets.facts import DatasetFacts, SubsetFacts
@@ -111,7 +111,7 @@ def _note_trigger(
 
 
 def _note_common(notes: Notes, facts: DatasetFacts, word: str) -> None:
-    if word.lower() in COMMON_WORDS:
+    if word.lower() in common_words():
         message = f"The trigger {word} is a common word, which already means something to the base model."
         hint = f"A made-up word is learned sooner: --trigger {word.lower()[:3]}zq, and the same in every caption."
         notes.add(warning("trigger-common", message, hint, printable(str(facts.root))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 WORD = re.compile(r"[\w'’-]+")
@@ -27,19 +28,15 @@ TAG_WORDS = frozenset(
     {"1girl", "1boy", "2girls", "2boys", "1other", "solo", "masterpiece", "highres", "absurdres", "score_9", "score_8"}
     | {"looking_at_viewer", "simple_background", "best_quality", "rating_safe", "multiple_girls", "multiple_boys"}
 )
-_COMMON = """
-    man woman men women person people boy girl child kid baby lady guy human face head hair eyes hand body
-    dog cat horse bird animal pet car house home city street tree flower forest beach sea sky sun moon star
-    photo picture image portrait painting drawing sketch art artist style anime cartoon comic film movie
-    red green blue yellow black white pink purple orange brown grey gray gold silver
-    king queen prince princess angel hero knight wizard witch dragon robot soldier doctor
-    anna emma maria sarah kate lisa laura julia alice jane mary john james david michael mike tom peter paul max
-    mark alex sam ben jack leo ann anne eva mia lily rose grace hope joy
-    new old big small young happy beautiful cute pretty model character subject object thing person1 token test
-    apple table chair book box ball hat shirt dress shoe bag phone food water fire light night day winter summer
-"""
-COMMON_WORDS = frozenset(_COMMON.split())
-"""Words that every text encoder has long bound to something; a made-up word is empty."""
+
+
+@functools.cache
+def common_words() -> frozenset[str]:
+    """Words that every text encoder has long bound to something, first names among them; a made-up word is empty."""
+    from importlib.resources import files
+
+    text = files("lora_forge.datasets").joinpath("common_words.txt").read_text(encoding="utf-8")
+    return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
 
 
 def estimate_tokens(text: str) -> int:

@@ -137,9 +137,20 @@ def test_only_what_the_encoder_reads_may_be_said() -> None:
     assert codes(caption, token_limit=TokenLimit(CLIP_TOKENS, "CLIP")) == ["caption-long"]
 
 
-def test_a_class_word_is_no_good_trigger() -> None:
-    assert "trigger-common" in codes("Woman, standing", trigger="Woman")
-    assert "trigger-common" not in codes("sks, standing", trigger="sks")
+COMMON = """
+    bob Chris jessica tiger wolf sword ninja mountain castle rain mother actor watercolor vintage gouache samurai Woman
+    person1 sks
+"""  # sks is a rifle
+
+
+@pytest.mark.parametrize("trigger", COMMON.split())
+def test_a_common_word_is_no_good_trigger(trigger: str) -> None:
+    assert "trigger-common" in codes(f"{trigger}, standing outdoors", trigger=trigger)
+
+
+@pytest.mark.parametrize("trigger", ["ohwx", "zxq_style", "forgelin", "jssk", "b0b", "sksm", "tigerzq"])
+def test_a_made_up_word_is_a_good_trigger(trigger: str) -> None:
+    assert codes(f"{trigger}, standing outdoors", trigger=trigger) == []
 
 
 @given(st.text(max_size=400))
