@@ -6,10 +6,15 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
+
+if TYPE_CHECKING:
+    from lora_forge.workflow.dataset_check import CheckResult
 
 TRIGGER = "ohwx"
 SIZES = ((896, 896), (768, 1024), (1024, 768), (832, 1152), (1216, 832))
@@ -69,7 +74,7 @@ Plant = Callable[[Path], str]
 
 @dataclass(frozen=True)
 class Fault:
-    """``code`` is forge's finding; the rest says how the dataset is checked."""
+    """``code`` is forge's finding; the rest says how the dataset is checked: by a preset, else by advice."""
 
     name: str
     code: str
@@ -78,9 +83,28 @@ class Fault:
     subject: str = "identity"
     clip: bool = False
     reg: bool = False
+    preset: str | None = None
+    settings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
+
+
+def check_planted(fault: Fault, folder: Path, cache: Path) -> CheckResult:
+    """A dataset with this fault in it, as ``forge dataset check`` would look at it."""
+    from lora_forge.datasets.advice import CLIP_LIMIT, Advice
+    from lora_forge.workflow.checking import usual_advice
+    from lora_forge.workflow.dataset_check import check_asked, check_dataset
+    from lora_forge.workflow.gather import Invocation
+
+    if fault.preset:
+        flags = {"dataset": str(folder), "preset": fault.preset, "trigger": fault.trigger}
+        return check_asked(Invocation(flags, fault.settings, {"FORGE_CACHE": str(cache)}, folder.parent))
+    usual = usual_advice(fault.trigger)
+    limit = CLIP_LIMIT if fault.clip else usual.token_limit
+    advice = Advice(fault.subject, fault.trigger, usual.resolution, usual.fit, limit)
+    reg = reg_folder(folder) if fault.reg else None
+    return check_dataset(folder, advice=advice, reg=reg, cache_file=cache / "pixels.sqlite")
 
 
 ODD = 900
@@ -113,11 +137,18 @@ def _text(folder: Path, data: str | bytes, name: str = "odd.txt") -> str:
 
 
 def _encoded(kind: str) -> bytes:
-    from io import BytesIO
-
     file = BytesIO()
     draw_picture(ODD).save(file, kind)
     return file.getvalue()
+
+
+def _many_scans() -> bytes:
+    """A progressive JPEG whose last scan stands there six hundred times."""
+    file = BytesIO()
+    draw_picture(ODD).save(file, "JPEG", quality=20, progressive=True)
+    data = file.getvalue()
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * 600 + data[-2:]
 
 
 def _frames(folder: Path, name: str, kind: str) -> str:
@@ -332,6 +363,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "120 million pixels", "image-huge", lambda f: _bytes(f, "odd.png", png_of(15_000, 8_000, b"", bits=1, kind=0))
     ),
+    Fault("JPEG of 600 scans", "image-huge", lambda f: _bytes(f, "odd.jpg", _many_scans())),
     Fault("hidden ._1.jpg", "hidden-files", _hidden),
     Fault("two images of one stem", "duplicate-stem", _same_stem),
     Fault("mixed-case ending .Jpg", "extension-case", lambda f: _image(f, "odd.Jpg", format="JPEG")),
@@ -359,6 +391,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault("smaller than the training", "image-small", lambda f: _image(f, "odd.jpg", draw_picture(ODD, (500, 400)))),
     Fault("short side below it", "image-short", lambda f: _image(f, "odd.jpg", draw_picture(ODD, (700, 1400)))),
     Fault("extreme aspect ratio", "image-aspect", lambda f: _image(f, "odd.jpg", draw_picture(ODD, (3600, 800)))),
+    Fault(
+        "too narrow for a bucket",
+        "image-narrow",
+        lambda f: _image(f, "odd.jpg", draw_picture(ODD).resize((2000, 40))),
+        preset="identity",
+        settings=("data.upscale=false",),
+    ),
     Fault(
         "blurred",
         "image-blurred",
@@ -404,7 +443,10 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("tags among prose", "caption-styles", lambda f: _text(f, "ohwx, bridge, lanterns, smile, blue eyes")),
     Fault("trigger is a common word", "trigger-common", lambda f: f.name, trigger="woman", subject="style"),
+    Fault("trigger is a first name", "trigger-common", lambda f: f.name, trigger="jessica", subject="style"),
     Fault("class tokens lack the trigger", "class-tokens-trigger", _bad_class_tokens),
+    Fault("too few images", "image-count", lambda _: "dataset", preset="identity"),
+    Fault("seen too often", "over-trained", lambda f: f.name, preset="identity", settings=("schedule.steps=3000",)),
     Fault("few regularization images", "reg-count", _reg(3, "a person"), reg=True),
     Fault("trigger in regularization", "reg-trigger", _reg(20, "ohwx, a person"), reg=True),
     Fault("regularization without class", "reg-caption", _reg(20, None), reg=True),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from planted import FAULTS, Fault, draw_clean, reg_folder
+from planted import FAULTS, Fault, check_planted, draw_clean
 
 from lora_forge.datasets.advice import CLIP_TOKENS, Advice, TokenLimit
 from lora_forge.workflow.checking import usual_advice
-from lora_forge.workflow.dataset_check import CheckResult, check_dataset
+from lora_forge.workflow.dataset_check import check_dataset
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +22,13 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_clean(tmp_path_factory.mktemp("few") / "photos", 3)
 
 
-def advice(fault: Fault) -> Advice:
-    usual = usual_advice(fault.trigger)
-    limit = TokenLimit(CLIP_TOKENS, "CLIP") if fault.clip else usual.token_limit
-    return Advice(fault.subject, fault.trigger, usual.resolution, usual.fit, limit)
+DOCUMENT = Path(__file__).parents[2] / "docs" / "dataset-faults.md"
+
+
+def documented() -> dict[str, str]:
+    """Fault → forge's finding, as docs/dataset-faults.md has it."""
+    rows = [line.split("|")[1:3] for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    return {name.strip(): found.strip() for name, found in rows[2:]}
 
 
 def planted(fault: Fault, few: Path, tmp_path: Path) -> tuple[Path, str]:
@@ -36,24 +39,21 @@ def planted(fault: Fault, few: Path, tmp_path: Path) -> tuple[Path, str]:
     return folder, fault.plant(folder)
 
 
-def check(folder: Path, fault: Fault, tmp_path: Path) -> CheckResult:
-    reg = reg_folder(folder) if fault.reg else None
-    return check_dataset(folder, advice=advice(fault), reg=reg, cache_file=tmp_path / "cache" / "p.sqlite")
-
-
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_every_planted_fault_is_found_at_its_place(fault: Fault, few: Path, tmp_path: Path) -> None:
     folder, place = planted(fault, few, tmp_path)
-    found = [one for one in check(folder, fault, tmp_path).findings if one.code == fault.code]
+    found = [one for one in check_planted(fault, folder, tmp_path / "cache").findings if one.code == fault.code]
     assert found, f"{fault.name} was missed"
+    assert documented()[fault.name] == f"{found[0].severity.value} {fault.code}"
     assert any(one.where.removesuffix(":1").endswith(place.removesuffix(":1")) for one in found)
-    assert all(one.message.endswith(".") and "{" not in one.message + one.hint for one in found)
+    assert all("{" not in one.message + one.hint for one in found)
+    assert all(one.message.endswith(".") or fault.preset for one in found), "but a plan's own rules"
 
 
 def test_a_fault_of_one_file_blames_no_other_file(few: Path, tmp_path: Path) -> None:
     fault = next(fault for fault in FAULTS if fault.code == "image-blurred")
     folder, place = planted(fault, few, tmp_path)
-    (found,) = check(folder, fault, tmp_path).findings
+    (found,) = check_planted(fault, folder, tmp_path / "cache").findings
     assert (found.code, found.where) == ("image-blurred", str(folder / place))
 
 
@@ -78,5 +78,10 @@ def test_the_drawn_demo_has_no_finding(tmp_path: Path) -> None:
 def test_every_remark_of_the_table_is_planted_once() -> None:
     from lora_forge.datasets.remarks import REMARKS
 
-    needs_other_buckets = {"image-narrow"}
-    assert set(REMARKS) - {fault.code for fault in FAULTS} == needs_other_buckets
+    assert set(REMARKS) - {fault.code for fault in FAULTS} == set()
+
+
+def test_the_document_of_the_faults_is_of_these_very_ones() -> None:
+    """Its last column is the bare engine's; ``scripts/show_dataset_faults --markdown`` writes it anew."""
+    assert list(documented()) == [fault.name for fault in FAULTS]
+    assert f"{len(FAULTS)} faults" in DOCUMENT.read_text(encoding="utf-8")
