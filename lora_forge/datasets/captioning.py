@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from lora_forge.datasets.fixing_captions import one_line
 from lora_forge.datasets.listing import split_name
 from lora_forge.errors import DatasetError
 from lora_forge.findings import Finding, error
+from lora_forge.whole_file import write_whole
 
 PLACES = ("trigger", "class_tokens", "caption", "stem", "folder")
 """What a template may name between braces."""
@@ -166,13 +166,8 @@ def has_caption(target: Target) -> bool:
 
 def write_caption(file: Path, text: str) -> None:
     """Put one line into a caption file, whole or not at all; the mode of an earlier file stays."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(f"{text}\n".encode())
-        if file.is_file():
-            shutil.copymode(file, temporary)
-        temporary.replace(file)
+        write_whole(file, f"{text}\n".encode(), keep_mode=True)
     except (OSError, UnicodeEncodeError) as wrong:
-        temporary.unlink(missing_ok=True)
         reason = wrong.strerror if isinstance(wrong, OSError) and wrong.strerror else str(wrong)
         raise DatasetError(f"the caption {file} cannot be written: {reason}", "check the folder") from wrong

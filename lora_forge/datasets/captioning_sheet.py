@@ -12,7 +12,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from typing import NamedTuple
 from lora_forge.datasets.fixing_captions import one_line
 from lora_forge.errors import DatasetError
 from lora_forge.findings import Finding, error, info, warning
+from lora_forge.whole_file import write_whole
 
 HEADER = ("image", "caption")
 MAX_BYTES = 64 * 1024 * 1024
@@ -43,12 +43,9 @@ def write_sheet(file: Path, rows: Iterable[Row]) -> None:
         DatasetError: the name ends in neither, or the file cannot be written.
     """
     data = _markdown(rows).encode() if _is_markdown(file) else codecs.BOM_UTF8 + _csv(rows).encode()
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(file)
+        write_whole(file, data)
     except OSError as wrong:
-        temporary.unlink(missing_ok=True)
         raise DatasetError(f"the sheet {file} cannot be written: {wrong.strerror or wrong}", "another place") from wrong
 
 

@@ -30,10 +30,10 @@ from lora_forge.datasets.fixing_manifest import (
     Ledger,
     digest_bytes,
     digest_file,
-    replace_file,
 )
 from lora_forge.datasets.fixing_pixels import JPEG_QUALITY, Prepared, Unusable, Wishes, prepare_image
 from lora_forge.errors import DatasetError
+from lora_forge.whole_file import PENDING, pending_path, sync_file, write_whole
 
 Report = Callable[[int, int, str], None]
 """Told before each image: how many are done, of how many, and its name."""
@@ -175,7 +175,7 @@ class _Copying:
         target.parent.mkdir(parents=True, exist_ok=True)
         if made.data is None:
             return _link_or_copy(self._root / made.source, target)
-        replace_file(target, made.data)
+        write_whole(target, made.data)
         return made.how
 
 
@@ -193,6 +193,7 @@ def _link_or_copy(source: Path, target: Path) -> str:
         os.link(source.resolve(), temporary)
     except OSError:
         shutil.copyfile(source, temporary)
+        sync_file(temporary)
         how = COPIED
     temporary.replace(target)
     return how
@@ -213,7 +214,7 @@ def _settings(wishes: Wishes) -> dict[str, str]:
 def begin(out: Path, ledger: Ledger) -> None:
     """Make the folder, sweep what an interrupted call left half-made, and open the journal."""
     out.mkdir(parents=True, exist_ok=True)
-    for leftover in out.rglob(f"{TEMPORARY}*.tmp"):
+    for leftover in (*out.rglob(f"{TEMPORARY}*.tmp"), *out.rglob(f".*{PENDING}")):
         leftover.unlink(missing_ok=True)
     ledger.begin()
 
@@ -224,7 +225,8 @@ def refuse_foreign(out: Path, ledger: Ledger) -> None:
         return
     if not out.is_dir():
         raise DatasetError(f"--out {out} is a file", "--out a folder that is new or empty")
-    names = [path.name for path in out.iterdir() if not path.name.startswith(TEMPORARY)]
+    begun = pending_path(out / JOURNAL).name
+    names = [path.name for path in out.iterdir() if not path.name.startswith(TEMPORARY) and path.name != begun]
     if names:
         message = f"--out {out} holds other files ({sorted(names)[0]}) and no {MANIFEST}"
         raise DatasetError(message, "--out a folder that is new or empty")

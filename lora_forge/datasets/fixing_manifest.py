@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from lora_forge.whole_file import write_whole
 
 MANIFEST = "forge-fix.json"
 JOURNAL = ".forge-fix.journal"
@@ -80,7 +81,7 @@ class Ledger:
         """Open the journal; everything known so far goes in first, so that it may stand alone."""
         lines = [{"settings": self._settings}, *({"made": [r, sorted(d)]} for r, d in self._digests.items())]
         lines += [{"entry": asdict(entry)} for entry in self._entries.values()]
-        replace_file(self._out / JOURNAL, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        write_whole(self._out / JOURNAL, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def note(self, entry: Entry) -> None:
         with (self._out / JOURNAL).open("a", encoding="utf-8") as file:
@@ -95,7 +96,7 @@ class Ledger:
             "files": [asdict(entry) for entry in entries],
         }
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-        replace_file(self._out / MANIFEST, text.encode("utf-8", "backslashreplace"))
+        write_whole(self._out / MANIFEST, text.encode("utf-8", "backslashreplace"))
         (self._out / JOURNAL).unlink(missing_ok=True)
 
     def _read(self) -> None:
@@ -128,13 +129,6 @@ class Ledger:
             self._digests.setdefault(entry.result, set()).add(entry.result_sha256)
         if reusable:
             self._entries[entry.source] = entry
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write beside, then rename: whoever reads sees the old bytes or the new ones."""
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)  # noqa: PTH105  # Path.replace would do; os.replace says what happens
 
 
 def _loaded(line: str) -> object:

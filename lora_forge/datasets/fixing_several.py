@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lora_forge.datasets.fixing import Copy, Report, begin, fix_dataset, refuse_foreign, refuse_overlap
-from lora_forge.datasets.fixing_manifest import WRITTEN, YOURS, Entry, Ledger, digest_bytes, digest_file, replace_file
+from lora_forge.datasets.fixing_manifest import WRITTEN, YOURS, Entry, Ledger, digest_bytes, digest_file
 from lora_forge.datasets.fixing_pixels import Wishes
 from lora_forge.errors import DatasetError
+from lora_forge.whole_file import write_whole
 
 
 class Part(NamedTuple):
@@ -109,7 +110,7 @@ def _file_entry(path: Path, data: bytes, ledger: Ledger) -> Entry:
 def _finish(out: Path, file: tuple[str, str], entry: Entry, ledger: Ledger) -> None:
     if entry.how == WRITTEN:
         ledger.note(entry)
-        replace_file(out / file[0], file[1].encode())
+        write_whole(out / file[0], file[1].encode())
     ledger.finish(out, [entry])
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lora_forge.datasets.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lora_forge.errors import DatasetError
+from lora_forge.whole_file import write_whole
 
 if TYPE_CHECKING:
     from lora_forge.datasets.pixels import PixelFacts
@@ -167,12 +167,9 @@ def write_holdout(file: Path, holdout: Holdout, root: Path) -> None:
         "seed": holdout.seed,
         "images": [image._asdict() for image in holdout.images],
     }
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=True) + "\n", encoding="utf-8")
-        temporary.replace(file)
+        write_whole(file, (json.dumps(document, indent=1, ensure_ascii=True) + "\n").encode())
     except OSError as wrong:
-        temporary.unlink(missing_ok=True)
         message = f"the hold-out cannot be recorded in {file}: {wrong.strerror or wrong}"
         raise DatasetError(message, "run it in a folder that you may write to") from wrong
 

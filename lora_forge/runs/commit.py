@@ -1,9 +1,4 @@
-"""Writes that are there whole or not at all, whatever kills the writer.
-
-Temporary name, fsync, rename, fsync of the folder. The temporary name is fixed:
-what a killed writer left under it is overwritten by the next one, never collected.
-Every call into the system goes through ``os``, so that a test can fail each in turn.
-"""
+"""Finished files of a run: given a second name, and known again by size and digest."""
 
 from __future__ import annotations
 
@@ -15,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from lora_forge.whole_file import pending_path, sync_directory, sync_file, write_whole
+
 CHUNK_BYTES = 1 << 20
-PENDING = ".pending"
-"""Ends the name of a file that is not whole yet; the engine's saves use another."""
 
 
 class FileRecord(NamedTuple):
@@ -28,31 +23,9 @@ class FileRecord(NamedTuple):
     sha256: str
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace the file by ``content``, or leave it as it was.
-
-    Raises:
-        OSError: the disk is full or broken; the old file stands.
-    """
-    pending = _pending(path)
-    try:
-        descriptor = os.open(pending, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        try:
-            _write_all(descriptor, content)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        pending.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            pending.unlink()
-        raise
-    sync_directory(path.parent)
-
-
 def place_file(source: Path, target: Path) -> None:
     """Give a finished file a second name, by a hard link where the filesystem knows them, else by a copy."""
-    pending = _pending(target)
+    pending = pending_path(target)
     with suppress(FileNotFoundError):
         pending.unlink()
     try:
@@ -92,25 +65,13 @@ def is_as_recorded(folder: Path, record: FileRecord) -> bool:
         return False
 
 
-def sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames inside the folder survive a power cut."""
-    sync_file(path)
-
-
-def _pending(path: Path) -> Path:
-    return path.with_name(f".{path.name}{PENDING}")
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    """Write to the end: the kernel may take less than it was offered."""
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
+__all__ = [
+    "CHUNK_BYTES",
+    "FileRecord",
+    "describe_file",
+    "is_as_recorded",
+    "place_file",
+    "sync_directory",
+    "sync_file",
+    "write_whole",
+]
