@@ -9,13 +9,15 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Protocol, TypeVar, cast
 
 import typer
 
 from lora_forge.errors import ForgeError
+from lora_forge.neutral import CommandFilter, json_without_commands, neutral
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,9 +112,7 @@ def fail(error: ForgeError, *, as_json: bool) -> int:
 
 def _fail_unforeseen(bug: Exception, *, as_json: bool) -> int:
     """A defect of forge's own: still one object on stdout, with the traceback on stderr."""
-    from lora_forge.neutral import neutral
-
-    sys.stderr.write(neutral("".join(traceback.format_exception(bug))))
+    Aside(sys.stderr).write(neutral("".join(traceback.format_exception(bug))))
     hint = "this is a defect in forge: please report it with the lines above"
     return fail(ForgeError(f"{type(bug).__name__}: {bug}", hint), as_json=as_json)
 
@@ -125,8 +125,6 @@ def print_json(data: object, findings: Iterable[Finding], *, ok: bool, error: Fo
         "findings": [finding.as_json() for finding in findings],
         "error": error and {"code": error.code, "message": error.message, "hint": error.hint},
     }
-    from lora_forge.neutral import json_without_commands
-
     text = json_without_commands(json.dumps(envelope, indent=2, ensure_ascii=False, default=str))
     sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
 
@@ -164,21 +162,44 @@ def console(*, stderr: bool = False) -> Console:
     """A rich console that obeys ``--color`` and ``NO_COLOR``, and prints no line that a CI runner would obey."""
     from rich.console import Console
 
-    from lora_forge.neutral import CommandFilter
-
     forced = {"always": True, "never": False, "auto": None}[TASTE.color]
     no_color = True if TASTE.color == "never" else None
     raw = sys.stderr if stderr else sys.stdout
     # A pipe has no width; the usual 80 would fold what a person reads in a pager or a log.
     width = None if raw.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS
-    stream = cast("IO[str]", CommandFilter(raw))
+    stream = cast("IO[str]", Aside(raw) if stderr else CommandFilter(raw))
     return Console(file=stream, force_terminal=forced or None, no_color=no_color, emoji=False, width=width)
+
+
+class Aside(CommandFilter):
+    """stderr, where nothing depends on being heard: a reader that went away or a full disk is no failure of forge.
+
+    From the first failed write on it leads to nowhere, else Python would try what
+    is left in its buffer once more at the end, and turn exit code 0 into 120.
+    """
+
+    def write(self, text: str) -> int:
+        with self._heedless():
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._heedless():
+            self._stream.flush()
+
+    @contextmanager
+    def _heedless(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
 
 
 def plain(text: str) -> str:
     """Foreign text as text: no markup, no terminal control, no CI command, undecodable bytes as escapes."""
     from rich.markup import escape
-
-    from lora_forge.neutral import neutral
 
     return escape(neutral(text).encode("utf-8", "backslashreplace").decode())

@@ -21,6 +21,7 @@ from lora_forge.workflow.run_layout import (
     unwritable,
 )
 from lora_forge.workflow.run_task import STOP_GRACE_S, RunResult, Task, Watcher, rendered_of
+from lora_forge.workflow.run_watching import Dispensable
 
 if TYPE_CHECKING:
     from lora_forge.datasets.look import Watch
@@ -97,9 +98,10 @@ def run_attempt(task: Task, state: State | None = None) -> RunResult:
     run, ledger = task.run, task.ledger
     number = fold(run.path, ledger.records).next_attempt
     attempt, planned = lay_attempt(task.planned, run, number)
-    task = replace(task, planned=planned)
+    watcher = Dispensable(task.watcher)
+    task = replace(task, planned=planned, watcher=watcher)
     _record_start(task, number, state)
-    task.watcher.planned(planned, run)
+    watcher.planned(planned, run)
     with hashing_models(ledger, named_models(planned.gathered)) as hasher:
         committer = Committer(run, number, ledger, checkpoint_check(task), task.final)
 
@@ -112,7 +114,7 @@ def run_attempt(task: Task, state: State | None = None) -> RunResult:
         finally:
             undone = committer.close()
         undone += commit_samples(run, ledger, number, planned.planned.plan.sampling.prompts.value)
-        result = conclude(task, number, outcome, undone)
+        result = conclude(task, number, outcome, (*undone, *watcher.findings))
         return replace(result, noticed=(*result.noticed, *hasher.close(wait=True)))
 
 

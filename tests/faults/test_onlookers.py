@@ -1,0 +1,89 @@
+"""Nobody looking on, or no room for what is said: the training goes on, and its result is the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from fault_world import FORGE, PATIENCE_S, STEPS, World, steps_taken
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("onlookers"))
+
+
+@contextmanager
+def broken_stderr(how: str) -> Iterator[int]:
+    """A descriptor that every write fails on: its reader is gone, or its disk is full."""
+    if how == "full":
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, descriptor = os.pipe()
+        os.close(reader)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("how", ["full", "nobody"])
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+def test_a_stderr_that_cannot_be_written_ends_no_training(world: World, how: str, as_json: bool) -> None:
+    run = Path(f"runs/{how}-{as_json}")
+    arguments = [word for word in world.arguments("--run-dir", str(run)) if as_json or word != "--json"]
+    with broken_stderr(how) as descriptor:
+        process = subprocess.Popen(
+            [str(FORGE), *arguments],
+            cwd=world.project,
+            env={**world.env, "FAKE_STEP_S": "0.05"},
+            stdout=subprocess.PIPE,
+            stderr=descriptor,
+        )
+    out, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, out.decode()
+    assert out
+    assert [event["step"] for event in steps_taken(world.project / run)] == list(range(1, STEPS + 1))
+
+
+class Failing:
+    """A view with a defect of its own."""
+
+    def __init__(self, problem: BaseException) -> None:
+        self.problem, self.seen = problem, 0
+
+    def planned(self, *_: object) -> None: ...
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        yield
+        raise self.problem
+
+    def event(self, _event: object) -> None:
+        self.seen += 1
+        raise self.problem
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left"), SystemExit(1), ValueError("a defect")])
+def test_a_view_that_fails_is_dropped_and_that_is_told(problem: BaseException) -> None:
+    from lora_forge.runs.events import Event
+    from lora_forge.workflow.run_watching import Dispensable
+
+    view = Failing(problem)
+    watcher = Dispensable(view)
+    with watcher.live():
+        for _ in range(3):
+            watcher.event(Event(0.0, 0.0))
+    assert view.seen == 1
+    assert [finding.code for finding in watcher.findings] == ["view-lost"]
+
+
+def test_what_the_training_raises_passes_a_view_that_is_gone() -> None:
+    from lora_forge.workflow.run_watching import Dispensable
+
+    with pytest.raises(KeyError, match="of the training"), Dispensable(Failing(OSError())).live():
+        raise KeyError("of the training")
