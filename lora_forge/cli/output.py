@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ import typer
 
 from lora_forge.errors import ForgeError
 from lora_forge.neutral import CommandFilter, json_without_commands, neutral
+from lora_forge.runs.signals import StopNow, interrupted, stop_on_signals
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,22 +81,37 @@ def show(
 
     ``unsaid`` are the findings that a person has not been shown on the way.
     """
-    try:
-        result = use_case()
-        if as_json:
-            print_json(result.data(), result.findings, ok=result.exit_code == 0)
-        else:
-            as_text(result, console())
-            print_findings(unsaid(result))
-    except BrokenPipeError:  # whoever reads has seen enough; click leaves quietly
-        raise
-    except ForgeError as error:
-        raise typer.Exit(fail(error, as_json=as_json)) from error
-    except KeyboardInterrupt as interrupt:
-        raise typer.Exit(130) from interrupt
-    except Exception as bug:
-        raise typer.Exit(_fail_unforeseen(bug, as_json=as_json)) from bug
-    raise typer.Exit(result.exit_code)
+    with stop_on_signals() as stop:
+        try:
+            result = use_case()
+            with stop.noting(most=1):
+                _tell(result, as_text, unsaid, as_json=as_json)
+            code = result.exit_code
+        except BrokenPipeError:  # whoever reads has seen enough; click leaves quietly
+            raise
+        except (Exception, KeyboardInterrupt, StopNow) as problem:  # noqa: BLE001  # told as what it is
+            with stop.noting():
+                code = _fail(problem, as_json=as_json)
+    raise typer.Exit(code)
+
+
+def _tell(
+    result: R, as_text: Callable[[R, Console], None], unsaid: Callable[[R], Sequence[Finding]], *, as_json: bool
+) -> None:
+    if as_json:
+        print_json(result.data(), result.findings, ok=result.exit_code == 0)
+        return
+    as_text(result, console())
+    print_findings(unsaid(result))
+
+
+def _fail(problem: BaseException, *, as_json: bool) -> int:
+    """Whatever ended the use case has its exit code and, with ``--json``, its object on stdout."""
+    if isinstance(problem, ForgeError):
+        return fail(problem, as_json=as_json)
+    if isinstance(problem, (StopNow, KeyboardInterrupt)):
+        return fail(interrupted(getattr(problem, "signum", signal.SIGINT)), as_json=as_json)
+    return _fail_unforeseen(problem, as_json=as_json)
 
 
 def fail(error: ForgeError, *, as_json: bool) -> int:
@@ -110,7 +127,7 @@ def fail(error: ForgeError, *, as_json: bool) -> int:
     return error.exit_code
 
 
-def _fail_unforeseen(bug: Exception, *, as_json: bool) -> int:
+def _fail_unforeseen(bug: BaseException, *, as_json: bool) -> int:
     """A defect of forge's own: still one object on stdout, with the traceback on stderr."""
     Aside(sys.stderr).write(neutral("".join(traceback.format_exception(bug))))
     hint = "this is a defect in forge: please report it with the lines above"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lora_forge.errors import ForgeError, InvalidInput
 from lora_forge.findings import Finding, info, warning
+from lora_forge.runs.signals import stop_on_signals
 from lora_forge.workflow.gather import Invocation
 from lora_forge.workflow.planning import PlanResult
 from lora_forge.workflow.run_comparing import compare
@@ -59,6 +60,7 @@ class AlreadyDone:
 Result: TypeAlias = "RunResult | AlreadyDone"
 
 
+@stop_on_signals()
 def resume_run(call: Invocation, watcher: Watcher, *, grace_s: float = STOP_GRACE_S) -> Result:
     """Go on with the named run directory, else with the latest unfinished run of this name; without any, begin one.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.findings import Finding
+from lora_forge.runs.signals import StopRequests, stop_on_signals
 from lora_forge.workflow.gather import Invocation
 from lora_forge.workflow.planning import PlanResult, named_models, plan_run
 from lora_forge.workflow.run_ending import conclude
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from lora_forge.runs.directory import AttemptDir
     from lora_forge.runs.events import Event, Saved
     from lora_forge.runs.ledger import Json
+    from lora_forge.runs.model_hashes import ModelHasher
     from lora_forge.runs.outcome import Outcome
     from lora_forge.runs.record import State
 
@@ -36,6 +38,7 @@ HARMLESS_EARLY = ("lora-untrained",)
 """No fault in a numbered checkpoint: the first steps may be warm-up from learning rate 0."""
 
 
+@stop_on_signals()
 def start_run(call: Invocation, watcher: Watcher, *, dry_run: bool = False, grace_s: float = STOP_GRACE_S) -> RunResult:
     """Plan, lay out the run directory, train, and verify what came out.
 
@@ -90,7 +93,6 @@ def start_held(
 
 def run_attempt(task: Task, state: State | None = None) -> RunResult:
     """Train from ``state``, or from the beginning, to an end; commit what is saved on the way."""
-    from lora_forge.runs.committer import Committer
     from lora_forge.runs.model_hashes import hashing_models
     from lora_forge.runs.record import fold
     from lora_forge.runs.samples import commit_samples
@@ -100,22 +102,36 @@ def run_attempt(task: Task, state: State | None = None) -> RunResult:
     attempt, planned = lay_attempt(task.planned, run, number)
     watcher = Dispensable(task.watcher)
     task = replace(task, planned=planned, watcher=watcher)
-    _record_start(task, number, state)
-    watcher.planned(planned, run)
-    with hashing_models(ledger, named_models(planned.gathered)) as hasher:
-        committer = Committer(run, number, ledger, checkpoint_check(task), task.final)
-
-        def take(event: Event) -> None:
-            committer.take(event)
-            hasher.take(event)
-
-        try:
-            outcome = run_engine(task, attempt, take, state)
-        finally:
-            undone = committer.close()
+    with (
+        stop_on_signals() as stop,
+        stop.noting(),  # what is saved from here on is worth keeping
+        hashing_models(ledger, named_models(planned.gathered)) as hasher,
+    ):
+        outcome, undone = _train(task, attempt, number, state, stop, hasher)
         undone += commit_samples(run, ledger, number, planned.planned.plan.sampling.prompts.value)
-        result = conclude(task, number, outcome, (*undone, *watcher.findings))
-        return replace(result, noticed=(*result.noticed, *hasher.close(wait=True)))
+        with stop.noting(most=1):  # a finished training costs more than the look at its result
+            result = conclude(task, number, outcome, (*undone, *watcher.findings))
+            return replace(result, noticed=(*result.noticed, *hasher.close(wait=True)))
+
+
+def _train(
+    task: Task, attempt: AttemptDir, number: int, state: State | None, stop: StopRequests, hasher: ModelHasher
+) -> tuple[Outcome, tuple[Finding, ...]]:
+    from lora_forge.runs.committer import Committer
+
+    _record_start(task, number, state)
+    task.watcher.planned(task.planned, task.run)
+    committer = Committer(task.run, number, task.ledger, checkpoint_check(task), task.final)
+
+    def take(event: Event) -> None:
+        committer.take(event)
+        hasher.take(event)
+
+    try:
+        outcome = run_engine(task, attempt, take, state, stop)
+    finally:
+        undone = committer.close()
+    return outcome, undone
 
 
 def checkpoint_check(task: Task) -> Check:
@@ -151,9 +167,10 @@ def _record_start(task: Task, number: int, state: State | None) -> None:
     )
 
 
-def run_engine(task: Task, attempt: AttemptDir, commit: Callable[[Event], None], state: State | None) -> Outcome:
+def run_engine(
+    task: Task, attempt: AttemptDir, commit: Callable[[Event], None], state: State | None, stop: StopRequests
+) -> Outcome:
     """Start accelerate and the guest, watch them to their end."""
-    from lora_forge.runs.signals import StopRequests, stop_on_signals
     from lora_forge.runs.supervise import supervise
 
     rendered = rendered_of(task)
@@ -165,7 +182,7 @@ def run_engine(task: Task, attempt: AttemptDir, commit: Callable[[Event], None],
         commit(event)
         task.watcher.event(event)
 
-    with stop_on_signals(StopRequests()) as stop, task.watcher.live():
+    with task.watcher.live():
         return supervise(
             rendered.argv,
             env=env,

@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 
 from lora_forge.runs.cause import cause_of
-from lora_forge.runs.signals import StopRequests, stop_on_signals
+from lora_forge.runs.signals import stop_on_signals
 from lora_forge.runs.supervise import supervise
 
 
 def main() -> int:
     folder, grace_s, command = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
     seen: list[str] = []
-    with stop_on_signals(StopRequests()) as stop:
+    with stop_on_signals() as stop, stop.noting():
         outcome = supervise(
             command,
             env=dict(os.environ),

@@ -18,7 +18,7 @@ from lora_forge.runs.cause import cause_of
 from lora_forge.runs.events import Event, EventTail, PhaseEntered, StepTaken, parse_event, read_events
 from lora_forge.runs.outcome import VANISHED, Outcome, log_tail
 from lora_forge.runs.progress import Progress, advance, plain_line
-from lora_forge.runs.signals import StopRequests, stop_on_signals
+from lora_forge.runs.signals import stop_on_signals
 
 STEP = {"event": "step", "wall": 9.0, "mono": 1.0, "step": 3, "total": 9, "epoch": 1, "loss": 0.5, "lr": {"unet": 1e-4}}
 
@@ -177,7 +177,7 @@ def test_the_tail_of_a_log_is_what_a_person_saw(tmp_path: Path) -> None:
 
 def test_signals_become_requests_and_the_old_handlers_come_back() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with stop_on_signals(StopRequests()) as stop:
+    with stop_on_signals() as stop, stop.noting():
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
         assert (stop.signum, stop.count) == (signal.SIGTERM, 2)
@@ -185,6 +185,6 @@ def test_signals_become_requests_and_the_old_handlers_come_back() -> None:
 
 
 def test_a_closing_terminal_counts_as_sigterm() -> None:
-    with stop_on_signals(StopRequests()) as stop:
+    with stop_on_signals() as stop, stop.noting():
         signal.raise_signal(signal.SIGHUP)
         assert stop.signum == signal.SIGTERM

@@ -1,0 +1,126 @@
+"""A signal at any time: before the training, between its stations, and while its result is looked at."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from fault_world import World, ended, steps_taken, wait_until
+
+from lora_forge.errors import Interrupted
+from lora_forge.runs.record import read_run
+from lora_forge.runs.signals import StopNow, stop_on_signals
+
+pytestmark = pytest.mark.processes
+
+SLOWED = """
+import importlib, pathlib, sys, time
+place, marker, seconds = sys.argv[1:4]
+module, name = place.split(":")
+module = importlib.import_module(module)
+act = getattr(module, name)
+def slowed(*given, **named):
+    pathlib.Path(marker).touch()
+    end = time.monotonic() + float(seconds)
+    while time.monotonic() < end:
+        time.sleep(0.01)
+    return act(*given, **named)
+setattr(module, name, slowed)
+sys.argv = ["forge", *sys.argv[4:]]
+from lora_forge.cli.app import run
+run()
+"""
+"""forge with one function that says when it begins and takes its time."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("signals"))
+
+
+class Slowed:
+    """A forge that stands in one function for a while."""
+
+    def __init__(self, world: World, place: str, run: str, seconds: float = 1.5, **env: str) -> None:
+        self.marker = world.root / f"{run}.marker"
+        self.run = world.project / "runs" / run
+        self.marker.unlink(missing_ok=True)
+        words = [sys.executable, "-c", SLOWED, place, str(self.marker), str(seconds)]
+        self.process = subprocess.Popen(
+            [*words, *world.arguments("--run-dir", str(self.run))],
+            cwd=world.project,
+            env={**world.env, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def signalled(self, *signums: int) -> tuple[int, dict[str, Any]]:
+        wait_until(self.marker.exists, self.process)
+        for signum in signums:
+            self.process.send_signal(signum)
+            time.sleep(0.1)  # two at once are handled in the order of their numbers
+        return ended(self.process)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "place", ["lora_forge.datasets.scan:scan_dataset", "lora_forge.runs.staging:measure_dataset"], ids=["plan", "lay"]
+)
+def test_a_signal_before_the_training_ends_at_once_with_one_object(world: World, place: str, signum: int) -> None:
+    run = f"{place.rpartition(':')[2]}-{signum}"
+    slowed = Slowed(world, place, run, seconds=30)
+    code, told = slowed.signalled(signum)
+    assert code == 128 + signum
+    assert told["error"]["code"] == "interrupted"
+    assert world.forge(*world.arguments("--resume", "--run-dir", str(slowed.run)))[0] == 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_result_is_verified_does_not_cost_the_result(world: World, signum: int) -> None:
+    slowed = Slowed(world, "lora_forge.runs.verify:verify_lora", f"verified-{signum}")
+    code, told = slowed.signalled(signum)
+    assert code == 0, told
+    assert read_run(slowed.run).done
+
+
+def test_a_second_signal_while_the_result_is_verified_ends_at_once(world: World) -> None:
+    slowed = Slowed(world, "lora_forge.workflow.run_training:conclude", "hurried", seconds=30)
+    code, _ = slowed.signalled(signal.SIGTERM, signal.SIGINT)
+    assert code == 143
+    code, told = world.forge(*world.arguments("--resume", "--run-dir", str(slowed.run)))
+    assert code == 0, told
+
+
+def test_signals_that_keep_coming_do_not_cost_the_state_that_is_being_committed(world: World) -> None:
+    slowed = Slowed(world, "lora_forge.runs.committer:commit_state", "committed", FAKE_STEP_S="0.4")
+    wait_until(lambda: steps_taken(slowed.run), slowed.process)
+    slowed.process.send_signal(signal.SIGINT)
+    code, told = slowed.signalled(signal.SIGINT, signal.SIGTERM)
+    assert code == 130
+    assert "state kept at step" in told["error"]["message"]
+    assert read_run(slowed.run).states
+
+
+def test_the_same_requests_are_heard_within_and_end_the_next_block_as_it_begins() -> None:
+    with pytest.raises(Interrupted) as raised, stop_on_signals() as outer:
+        with stop_on_signals() as inner, inner.noting():
+            assert inner is outer
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert outer.count == 1
+        with stop_on_signals():
+            raise AssertionError("the block has begun")
+    assert raised.value.exit_code == 143
+    assert isinstance(raised.value.__cause__, StopNow)
+
+
+def test_one_more_signal_than_is_noted_ends_the_block() -> None:
+    with pytest.raises(Interrupted) as raised, stop_on_signals() as stop, stop.noting(most=1):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the block went on")
+    assert raised.value.exit_code == 130, "the first signal names the end"
