@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from lora_forge.findings import Finding
 
@@ -91,13 +92,14 @@ class EngineError(ForgeError):
 class OutOfMemory(ForgeError):
     """``smaller`` are the settings, as ``--set`` takes them, of the lever to try next; empty where there is none.
 
-    ``run`` is the UUID of the run that failed, where there was one.
+    ``run`` is the UUID of the run that failed and ``folder`` where it lies, where there was one.
     """
 
     exit_code = 5
     code = "out-of-memory"
     smaller: tuple[str, ...] = ()
     run: str | None = None
+    folder: Path | None = None
 
 
 class Diverged(ForgeError):

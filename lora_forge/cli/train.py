@@ -15,6 +15,7 @@ STOP_GRACE_S = 30.0
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lora_forge.workflow.gather import Invocation
     from lora_forge.workflow.run_resuming import Result
 
 
@@ -55,8 +56,6 @@ def train(
     """Train a LoRA and verify it: exit 0 means that the file is what the plan said."""
     if resume and dry_run:
         raise typer.BadParameter("--resume goes on with a run; --dry-run only lays one out", param_hint="--resume")
-    if resume and retry_smaller:
-        raise typer.BadParameter("a smaller plan is a new run; --resume goes on with one", param_hint="--retry-smaller")
     flags = o.given(
         preset=preset, dataset=dataset, family=family, trigger=trigger, name=name, model=model, clip_l=clip_l,
         t5xxl=t5xxl, ae=ae, vae=vae, tokenizers=tokenizers, reg=reg, gpus=gpus, vram=vram, runs=runs,
@@ -64,24 +63,25 @@ def train(
 
     def use_case() -> Result:
         from lora_forge.cli.live import LiveView
+        from lora_forge.workflow.run_resuming import resume_run
         from lora_forge.workflow.run_training import start_run
 
         call = o.invocation(
             flags, settings, run_dir, prompts, samples=samples, trust_code=trust_code, validation=validation
         )
-        watcher = LiveView(TASTE, as_json=as_json)
-        if resume:
-            from lora_forge.workflow.run_resuming import resume_run
-
-            return resume_run(call, watcher, grace_s=grace)
-        if not retry_smaller:
-            return start_run(call, watcher, dry_run=dry_run, grace_s=grace)
-        from lora_forge.workflow.run_smaller import start_smaller
 
         # a view of its own for each try: it holds the progress of one training
-        return start_smaller(
-            call, lambda it: start_run(it, LiveView(TASTE, as_json=as_json), dry_run=dry_run, grace_s=grace), message
-        )
+        def begin(call: Invocation) -> Result:
+            return start_run(call, LiveView(TASTE, as_json=as_json), dry_run=dry_run, grace_s=grace)
+
+        def go_on(call: Invocation) -> Result:
+            return resume_run(call, LiveView(TASTE, as_json=as_json), grace_s=grace)
+
+        if not retry_smaller:
+            return (go_on if resume else begin)(call)
+        from lora_forge.workflow.run_smaller import start_smaller
+
+        return start_smaller(call, begin, go_on, message, resuming=resume)
 
     def as_text(result: Result, out: Console) -> None:
         from lora_forge.cli.run_view import print_ended

@@ -53,6 +53,9 @@ def cause_of(outcome: Outcome, known: Known = NOTHING_KNOWN) -> ForgeError | Non
 def diagnosis_of(outcome: Outcome, known: Known = NOTHING_KNOWN) -> Diagnosis:
     """Diagnose an outcome that was not asked for by a signal to forge."""
     found = _told(outcome) if outcome.message else _from_the_log(outcome)
+    if found.code == "killed" and outcome.memory_kills:
+        said = f"{outcome.memory_kills} more killed for want of memory"
+        found = replace(_of_row("killed-for-memory", said), witness="the kernel")
     step = outcome.last_step
     return refine(replace(found, step=step, total=outcome.total), known)
 

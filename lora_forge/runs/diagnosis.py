@@ -48,7 +48,7 @@ def cause(
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What happened: ``evidence`` is the line that says so, ``file`` the file it names, if any."""
+    """What happened: ``evidence`` is the line that says so, ``witness`` who said it, ``file`` the file it names."""
 
     code: str
     error: type[ForgeError]
@@ -58,6 +58,7 @@ class Diagnosis:
     file: str | None = None
     step: int | None = None
     total: int | None = None
+    witness: str = "the engine"
 
     @property
     def exit_code(self) -> int:

@@ -7,6 +7,7 @@ from lora_forge.runs.diagnosis import cause
 
 LESS_GPU_MEMORY = "--set memory.blocks_to_swap=16 (FLUX), --set schedule.batch_size=1 or --set data.resolution=512"
 LESS_HOST_MEMORY = "close other programs, --set memory.cache_to_disk=true, or use a machine with more memory"
+AFTER_A_KILL = "run it again; if `dmesg | grep -i oom` names it, memory ran out: --set memory.cache_to_disk=true"
 FREE_DISK = "free some space (`df -h` shows where), or --run-dir DIR on another disk"
 SMALL_SHM = "--set engine.options.max_data_loader_n_workers=0, or give the container more: docker run --shm-size=8g"
 RESET_GPU = "run it again; if it comes back, restart the machine and look at `dmesg | grep -i xid`"
@@ -175,7 +176,7 @@ MACHINE_CAUSES = (
         seen="R", source="accelerate",
     ),
     cause(
-        "killed", OutOfMemory, "the trainer was killed, most likely by the kernel for want of memory", LESS_HOST_MEMORY,
+        "killed", Transient, "the trainer was killed from outside (SIGKILL)", AFTER_A_KILL,
         SIGNALLED.format("SIGKILL", 9, "Killed"),
         r"^Killed\s*$|DataLoader worker \(pid\(s\) [\d, ]+\) exited unexpectedly",
         seen="R", source="accelerate, torchrun, torch (data loader)",

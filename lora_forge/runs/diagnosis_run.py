@@ -57,7 +57,7 @@ def as_error(diagnosis: Diagnosis, known: Known) -> ForgeError:
     levers = known.levers(diagnosis)
     if isinstance(error, OutOfMemory):
         error.smaller = levers[0].settings if levers else ()
-        error.run = known.uuid
+        error.run, error.folder = known.uuid, known.run and known.run.path
     return error
 
 
@@ -65,8 +65,8 @@ def evidence_findings(diagnosis: Diagnosis) -> tuple[Finding, ...]:
     """The line that says so, under the diagnosis's own code."""
     if not diagnosis.evidence:
         return ()
-    where = diagnosis.file or "engine.log"
-    return (info(diagnosis.code, f"the engine said: {diagnosis.evidence}", where=where),)
+    where = diagnosis.file or ("engine.log" if diagnosis.witness == "the engine" else "")
+    return (info(diagnosis.code, f"{diagnosis.witness} said: {diagnosis.evidence}", where=where),)
 
 
 def person_file(named: str, run: RunDir | None = None) -> str:

@@ -22,8 +22,9 @@ class Outcome:
 
     The launcher's ``exit_code`` is no cause: accelerate makes 1 of everything.
     ``signal`` is what ended the launcher, ``stop_signal`` what a person sent,
-    ``killed`` says that forge had to end it by force. ``saved`` names the files
-    that this attempt, and no earlier one, put in place.
+    ``killed`` says that forge had to end it by force, ``memory_kills`` how many
+    processes the kernel ended for want of memory meanwhile. ``saved`` names the
+    files that this attempt, and no earlier one, put in place.
     """
 
     exit_code: int | None
@@ -37,6 +38,7 @@ class Outcome:
     evidence: tuple[str, ...]
     stop_signal: int | None = None
     killed: bool = False
+    memory_kills: int = 0
     saved: tuple[Saved, ...] = ()
     counted: Counted | None = None
 
@@ -56,6 +58,8 @@ class Heard:
     def take(self, event: Event) -> None:
         if isinstance(event, Started):
             self.started = event
+        elif isinstance(event, Resumed):
+            self.last_step = event.step
         elif isinstance(event, StepTaken):
             self.last_step, self.total = event.step, event.total
             self.first_step_mono = self.first_step_mono or event.mono

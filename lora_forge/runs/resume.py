@@ -74,7 +74,7 @@ def plan_differences(before: Mapping[str, object], after: Mapping[str, object]) 
     """Compare two plans as JSON, value by value; sources and reasons do not count."""
     old, new = dict(plan_values(before)), dict(plan_values(after))
     return tuple(
-        Difference(key, old.get(key), new.get(key), breaks=not _may_change(key))
+        Difference(key, old.get(key), new.get(key), breaks=not may_change(key))
         for key in {**old, **new}
         if old.get(key) != new.get(key)
     )
@@ -110,7 +110,8 @@ def shown(differences: Sequence[Difference]) -> str:
     return text + (f"; and {rest} more" if rest > 0 else "")
 
 
-def _may_change(key: str) -> bool:
+def may_change(key: str) -> bool:
+    """Whether a run may go on with another value of this plan key."""
     return any(fnmatchcase(key, pattern) for pattern in MAY_CHANGE)
 
 

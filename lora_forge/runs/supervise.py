@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lora_forge.runs.descendants import adopting_orphans, children_of, end_descendants, signal_group
 from lora_forge.runs.events import Event, EventTail
+from lora_forge.runs.memory_kills import memory_kills
 from lora_forge.runs.outcome import Heard, Outcome, log_tail, told_by
 from lora_forge.runs.signals import StopRequests
 
@@ -45,7 +46,7 @@ def supervise(
     request, the whole group is ended by force. Call it from the main thread:
     the trainer is tied to the life of the thread that starts it.
     """
-    began, began_mono = clock(), time.monotonic()
+    began, began_mono, kills = clock(), time.monotonic(), memory_kills()
     heard, tail = Heard(), EventTail(events)
 
     def listen() -> None:
@@ -73,6 +74,7 @@ def supervise(
         evidence=log_tail(log),
         stop_signal=stop.signum,
         killed=stopper.killed,
+        memory_kills=_risen(kills, memory_kills()),
     )
 
 
@@ -137,6 +139,10 @@ def _start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def _risen(before: int | None, after: int | None) -> int:
+    return 0 if before is None or after is None else max(0, after - before)
 
 
 def _in_session(pid: int, session: int) -> bool:

@@ -161,8 +161,9 @@ def outcome_of(run: RunDir, record: RunRecord | None) -> Outcome:
 
 def _as_recorded(outcome: Outcome, attempt: Attempt) -> Outcome:
     end = attempt.end or {}
+    for_memory = int(end.get("cause") == "killed-for-memory")
     codes = {key: value for key in ("exit_code", "signal", "stop_signal") if isinstance(value := end.get(key), int)}
-    return replace(outcome, killed=bool(end.get("killed")), **codes)  # type: ignore[arg-type]
+    return replace(outcome, killed=bool(end.get("killed")), memory_kills=for_memory, **codes)  # type: ignore[arg-type]
 
 
 def _heard(events: Path) -> Heard:

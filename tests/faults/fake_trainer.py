@@ -39,6 +39,7 @@ CUES = (
     "flood",
     "silent-exit",
     "slow-load",
+    "devour",
 )
 NAP = [sys.executable, "-c", "import time; time.sleep(300)"]
 
@@ -150,6 +151,10 @@ class Trainer:
         print(f"torch.OutOfMemoryError: {message}", file=sys.stderr)
         return "out-of-memory", message, 5
 
+    def devour(self) -> tuple[str, str, int]:
+        eaten = [bytearray(b"x" * 2**20) for _ in range(1024)]
+        raise AssertionError(f"{len(eaten)} MB were not too much")
+
     def host_oom(self) -> tuple[str, str, int]:
         return "out-of-memory", "DefaultCPUAllocator: can't allocate memory: 4096 bytes", 5
 
@@ -185,6 +190,7 @@ MISFORTUNES = {
     "gpu-oom": Trainer.gpu_oom,
     "host-oom": Trainer.host_oom,
     "kernel-kill": Trainer.kernel_kill,
+    "devour": Trainer.devour,
     "diverge": Trainer.diverge,
     "hang": Trainer.hang,
     "deaf": Trainer.hang,

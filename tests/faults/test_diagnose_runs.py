@@ -60,7 +60,7 @@ def test_a_killed_trainer_is_told_from_what_the_kernel_did(world: World, diagnos
     for child in psutil.Process(process.pid).children(recursive=True):
         os.kill(child.pid, signal.SIGKILL)
     code, told = ended(process)
-    assert (code, told["error"]["code"]) == (5, "killed")
+    assert (code, told["error"]["code"]) == (33, "killed")
     assert diagnosed("killed")["diagnosis"]["code"] == "killed"
 
 

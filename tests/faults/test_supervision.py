@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,7 @@ def test_the_trainer_dies_with_its_launcher(forge: Callable[..., Forge]) -> None
     launcher.kill()
     result = started.result()
     assert result["outcome"] == "vanished"
-    assert result["error"]["code"] == "killed", "a kill that forge did not send is the kernel's"
+    assert result["error"]["code"] == "killed", "a kill that forge did not send"
     assert not started.living()
 
 
@@ -216,7 +216,7 @@ def test_a_signal_to_the_whole_group_leaves_the_launcher_standing(forge: Callabl
         ("crash", "failed", 1, "shape mismatch in block 3"),
         ("gpu-oom", "gpu-out-of-memory", 5, "the GPU ran out of memory at step 2 of 5"),
         ("host-oom", "host-out-of-memory", 5, "the machine ran out of memory"),
-        ("kernel-kill", "killed", 5, "by the kernel"),
+        ("kernel-kill", "killed", 33, "killed from outside (SIGKILL) at step 2 of 5"),
         ("no-data", "no-data", 7, "found no images"),
         ("diverge", "diverged", 6, "the loss is nan at step 2"),
         ("silent-exit", "silent", 1, "exit code 1 before the first step"),
@@ -230,6 +230,33 @@ def test_each_misfortune_ends_in_its_own_error(
     assert (error["code"], error["exit"]) == (code, exit_code)
     assert said in error["message"]
     assert started.process.returncode == exit_code
+
+
+@pytest.fixture
+def small_memory(tmp_path: Path) -> Iterator[Path]:
+    """A control group of 200 MB, where this machine lets us make one."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    own = next((line.split(":", 2)[2] for line in lines if ":memory:" in line), None)
+    group = Path(f"/sys/fs/cgroup/memory{own}/forge-test-{os.getpid()}")
+    try:
+        if own is None:
+            raise OSError("there is no such hierarchy")
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text("200M")
+    except OSError as problem:
+        pytest.skip(f"no control group with a memory limit can be made here: {problem}")
+    yield group
+    group.rmdir()
+
+
+def test_a_kill_by_the_kernel_for_want_of_memory_is_told_from_any_other(tmp_path: Path, small_memory: Path) -> None:
+    trainer = [sys.executable, str(HERE / "fake_trainer.py"), "--launcher", "--cue", "devour"]
+    stand_in = [sys.executable, str(HERE / "forge_stand_in.py"), str(tmp_path), "9", *trainer]
+    within = ["sh", "-c", f'echo $$ > {small_memory}/cgroup.procs && exec "$@"', "sh", *stand_in]
+    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    done = subprocess.run(within, stdout=subprocess.PIPE, env=env, timeout=PATIENCE_S)
+    error = json.loads(done.stdout)["error"]
+    assert (error["code"], error["exit"]) == ("killed-for-memory", 5), error
 
 
 def test_the_log_holds_the_whole_output_and_forge_does_not(forge: Callable[..., Forge]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_forge.errors import ForgeError, Interrupted, NoUsableLora, OutOfMemory
+from lora_forge.errors import ForgeError, Interrupted, NoUsableLora, OutOfMemory, Transient
 from lora_forge.runs.cause import cause_of
 from lora_forge.runs.events import Event, EventTail, PhaseEntered, StepTaken, parse_event, read_events
 from lora_forge.runs.outcome import VANISHED, Outcome, log_tail
@@ -139,9 +139,9 @@ def test_done_with_another_exit_code_is_not_done() -> None:
     ("changes", "error", "said"),
     [
         ({"outcome": "no-data", "message": "no images"}, NoUsableLora, "found no images to train on"),
-        ({"exit_code": 137}, OutOfMemory, "kernel"),
-        ({"signal": 9, "exit_code": None}, OutOfMemory, "kernel"),
-        ({"evidence": ("Command '[..]' died with <Signals.SIGKILL: 9>.",)}, OutOfMemory, "at step 12 of 100"),
+        ({"exit_code": 137}, Transient, "killed from outside"),
+        ({"signal": 9, "exit_code": None, "memory_kills": 1}, OutOfMemory, "kernel"),
+        ({"evidence": ("Command '[..]' died with <Signals.SIGKILL: 9>.",)}, Transient, "at step 12 of 100"),
         ({"evidence": ("OSError: [Errno 28] No space left on device",)}, ForgeError, "the disk is full"),
         ({"evidence": ("ERROR No data found. Please verify",), "exit_code": 0}, NoUsableLora, "no images"),
         ({"outcome": "out-of-memory", "message": "CUDA out of memory. Tried"}, OutOfMemory, "the GPU ran out"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from rule_cases import Case, plan_case
 
-from lora_forge.errors import OutOfMemory
+from lora_forge.errors import OutOfMemory, PlanError
 from lora_forge.families import load_family
 from lora_forge.plan.make import Planned
 from lora_forge.plan.smaller import Smaller, next_smaller, next_smaller_in_host
@@ -179,8 +180,6 @@ class Start:
 
 
 def call(run_dir=None):  # type: ignore[no-untyped-def]
-    from pathlib import Path
-
     from lora_forge.workflow.gather import Invocation
 
     return Invocation({}, ("seed=7",), {}, Path("/x"), run_dir=run_dir)
@@ -188,7 +187,7 @@ def call(run_dir=None):  # type: ignore[no-untyped-def]
 
 def test_each_retry_adds_its_lever_names_its_parent_and_is_said() -> None:
     start, said = Start(2), []  # type: ignore[var-annotated]
-    assert start_smaller(call(), start, said.append) == "a LoRA"
+    assert start_smaller(call(), start, start, said.append) == "a LoRA"
     assert [each.parent for each in start.calls] == [None, "uuid-1", "uuid-2"]
     assert start.calls[-1].settings == ("seed=7", "memory.blocks_to_swap=8", "memory.blocks_to_swap=16")
     assert [line.rpartition(" (")[2] for line in said] == ["retry 1 of 3)", "retry 2 of 3)"]
@@ -198,14 +197,14 @@ def test_each_retry_adds_its_lever_names_its_parent_and_is_said() -> None:
 def test_after_three_retries_it_gives_up() -> None:
     start = Start(99)
     with pytest.raises(OutOfMemory):
-        start_smaller(call(), start, lambda _: None)
+        start_smaller(call(), start, start, lambda _: None)
     assert len(start.calls) == 1 + MOST_RETRIES
 
 
 def test_without_a_lever_there_is_no_retry() -> None:
     start = Start(99, lever=False)
     with pytest.raises(OutOfMemory):
-        start_smaller(call(), start, lambda _: None)
+        start_smaller(call(), start, start, lambda _: None)
     assert len(start.calls) == 1
 
 
@@ -214,13 +213,60 @@ def test_a_lever_that_did_not_bite_is_not_pulled_twice() -> None:
 
     start = Start(99)
     with pytest.raises(OutOfMemory):
-        start_smaller(replace(call(), settings=("memory.blocks_to_swap=8",)), start, lambda _: None)
+        start_smaller(replace(call(), settings=("memory.blocks_to_swap=8",)), start, start, lambda _: None)
     assert len(start.calls) == 1
 
 
 def test_a_named_run_directory_gets_a_number_for_each_retry() -> None:
-    from pathlib import Path
-
     start = Start(2)
-    start_smaller(call(Path("runs/jeff")), start, lambda _: None)
+    start_smaller(call(Path("runs/jeff")), start, start, lambda _: None)
     assert [str(each.run_dir) for each in start.calls] == ["runs/jeff", "runs/jeff-smaller1", "runs/jeff-smaller2"]
+
+
+class Act:
+    """Starts or resumes, and runs out of memory as scripted: (lever, the folder of the run that failed)."""
+
+    def __init__(self, *script, refuse=False) -> None:  # type: ignore[no-untyped-def]
+        self.script, self.refuse, self.done = list(script), refuse, []  # type: ignore[var-annotated]
+
+    def start(self, call):  # type: ignore[no-untyped-def]
+        return self._act("start", call)
+
+    def resume(self, call):  # type: ignore[no-untyped-def]
+        if self.refuse:
+            raise PlanError("it cannot go on: precision.fp8_base was False, now True")
+        return self._act("resume", call)
+
+    def _act(self, how, call):  # type: ignore[no-untyped-def]
+        self.done.append((how, str(call.run_dir), call.settings[1:]))
+        if not self.script:
+            return "a LoRA"
+        problem = OutOfMemory("out")
+        problem.smaller, problem.folder, problem.run = (self.script[0][0],), self.script[0][1], "uuid"
+        self.script.pop(0)
+        raise problem
+
+
+def test_a_lever_that_may_change_goes_on_with_the_same_run_and_any_other_begins_a_new_one() -> None:
+    run, new = Path("/x/runs/jeff-001"), Path("/x/runs/jeff-002")
+    act = Act(("memory.blocks_to_swap=8", run), ("network.rank=8", run), ("memory.cache_to_disk=true", new))
+    assert start_smaller(call(), act.start, act.resume, lambda _: None) == "a LoRA"
+    swap, rank, disk = "memory.blocks_to_swap=8", "network.rank=8", "memory.cache_to_disk=true"
+    assert act.done == [
+        ("start", "None", ()),
+        ("resume", str(run), (swap,)),
+        ("start", "None", (swap, rank)),
+        ("resume", str(new), (swap, rank, disk)),
+    ]
+
+
+def test_a_lever_that_moves_more_than_itself_begins_a_new_run() -> None:
+    act = Act(("memory.blocks_to_swap=8", Path("/x/runs/jeff")), refuse=True)
+    assert start_smaller(call(Path("runs/jeff")), act.start, act.resume, lambda _: None) == "a LoRA"
+    assert [(how, folder) for how, folder, _ in act.done] == [("start", "runs/jeff"), ("start", "runs/jeff-smaller1")]
+
+
+def test_a_resumed_training_gives_way_too() -> None:
+    act = Act()
+    start_smaller(call(), act.start, act.resume, lambda _: None, resuming=True)
+    assert act.done[0][0] == "resume"
