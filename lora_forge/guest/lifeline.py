@@ -19,6 +19,8 @@ import time
 
 PR_SET_PDEATHSIG = 1
 POLL_S = 0.5
+TETHER_S = 2.0
+"""What forge's tether gets to end everything first: it is in this group, and knows those that have left it."""
 
 
 def tie(supervisor: int | None) -> None:
@@ -35,6 +37,8 @@ def _watch(launcher: int, supervisor: int | None) -> None:
     handle = pidfd(supervisor)
     while os.getppid() == launcher and (supervisor is None or alive(supervisor, handle)):
         time.sleep(POLL_S)
+    if os.getppid() == launcher:
+        time.sleep(TETHER_S)
     end_all(supervisor)
 
 

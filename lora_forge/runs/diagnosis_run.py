@@ -57,7 +57,7 @@ def as_error(diagnosis: Diagnosis, known: Known) -> ForgeError:
     levers = known.levers(diagnosis)
     if isinstance(error, OutOfMemory):
         error.smaller = levers[0].settings if levers else ()
-        error.run, error.folder = known.uuid, known.run and known.run.path
+        error.run, error.folder = known.uuid, known.run.path if known.run else None
     return error
 
 

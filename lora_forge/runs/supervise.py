@@ -43,8 +43,8 @@ def supervise(
     Its output goes straight from the kernel into ``log``, whatever its size;
     what it does is read from ``events``. The first stop request goes to the
     guest alone, which ends at its next step; after ``grace_s``, or at the second
-    request, the whole group is ended by force. Call it from the main thread:
-    the trainer is tied to the life of the thread that starts it.
+    request, the whole group is ended by force. Should forge be killed, the tether
+    ends all that it started.
     """
     began, began_mono, kills = clock(), time.monotonic(), memory_kills()
     heard, tail = Heard(), EventTail(events)

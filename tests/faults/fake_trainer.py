@@ -40,6 +40,7 @@ CUES = (
     "silent-exit",
     "slow-load",
     "devour",
+    "stray",
 )
 NAP = [sys.executable, "-c", "import time; time.sleep(300)"]
 
@@ -123,6 +124,8 @@ class Trainer:
     def spawn(self, cue: str) -> None:
         if cue == "fork":  # like a data-loader worker: same group
             self.note_pid(subprocess.Popen(NAP).pid)
+        if cue == "stray":  # a child in a session of its own: the group does not hold it
+            self.note_pid(subprocess.Popen(NAP, start_new_session=True).pid)
         if cue == "daemon":  # a grandchild that left the group and lost its parent
             code = f"from subprocess import *; print(Popen({NAP!r}, start_new_session=True, stdout=DEVNULL).pid)"
             found = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)

@@ -169,7 +169,7 @@ def test_a_stop_while_loading_does_not_wait_for_a_step(forge: Callable[..., Forg
     assert result["error"]["exit"] == 143
 
 
-@pytest.mark.parametrize("cue", ["fork", "daemon"])
+@pytest.mark.parametrize("cue", ["fork", "stray", "daemon"])
 def test_no_descendant_outlives_the_training(forge: Callable[..., Forge], cue: str) -> None:
     started = forge("--launcher", "--cue", cue)
     result = started.result()
@@ -190,10 +190,31 @@ def test_the_trainer_dies_with_a_killed_forge(forge: Callable[..., Forge], launc
     started._wait_until(lambda: not any(lives(pid) for pid in others))
 
 
+@pytest.mark.parametrize("cue", ["fork", "stray", "daemon"])
+def test_no_descendant_outlives_a_killed_forge(forge: Callable[..., Forge], cue: str) -> None:
+    started = forge("--launcher", "--cue", cue, "--steps", "100000", "--step-s", "0.05")
+    started.wait_for_step(2)
+    family = {process.pid for process in psutil.Process(started.process.pid).children(recursive=True)}
+    family |= set(started.pids())
+    assert len(family) >= 3, "the launcher, the trainer and its child at least"
+    started.process.kill()
+    started._wait_until(lambda: not any(lives(pid) for pid in family))
+
+
+def test_no_descendant_outlives_a_killed_tether(forge: Callable[..., Forge]) -> None:
+    started = forge("--launcher", "--cue", "stray", "--steps", "100000", "--step-s", "0.05")
+    started.wait_for_step(2)
+    (tether,) = psutil.Process(started.process.pid).children()
+    tether.kill()
+    assert started.result()["error"]["code"] == "killed"
+    assert not started.living()
+
+
 def test_the_trainer_dies_with_its_launcher(forge: Callable[..., Forge]) -> None:
     started = forge("--launcher", "--steps", "100000", "--step-s", "0.05")
     started.wait_for_step(2)
-    (launcher,) = psutil.Process(started.process.pid).children()
+    (tether,) = psutil.Process(started.process.pid).children()
+    (launcher,) = tether.children()
     launcher.kill()
     result = started.result()
     assert result["outcome"] == "vanished"

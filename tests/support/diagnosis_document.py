@@ -34,7 +34,7 @@ The hint is then the next lever of the run's own plan, the cheapest first: gradi
 text-encoder outputs, an fp8 base, an 8-bit optimizer, block swap (8, 16, 22, 28, up to what the base model's blocks
 allow), half the batch with twice the accumulation, resolution (896, 768, 640, 512), rank. For the machine's own memory:
 caches on disk, fewer swapped blocks. `forge train --retry-smaller` pulls one after the other, three at most, also with
-`--resume`. With a lever that bears on no number of the training (gradient checkpointing, block swap, caches on disk) the
+`--resume`. With a lever that bears on no number of a training (gradient checkpointing, block swap, caches on disk) the
 same run goes on from its last state; with any other it is a new run that names the one before as its parent.
 
 A trainer that was killed is out of memory only where the kernel's own count of such kills rose meanwhile
