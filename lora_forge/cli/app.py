@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -54,7 +54,7 @@ def _global(
     TASTE.quiet, TASTE.verbose, TASTE.progress, TASTE.color = quiet, verbose, not no_progress, color
 
 
-def run() -> None:
+def run() -> NoReturn:
     """Parse and run; a usage error keeps the promise of ``--json`` too: one object on stdout, and exit 2."""
     try:
         raise SystemExit(app(standalone_mode=False))

@@ -16,12 +16,12 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from lora_forge.errors import Locked
+from lora_forge.errors import ForgeError, Locked
 from lora_forge.runs.disk import unwritable
 
 LOCK = ".lock"
@@ -52,21 +52,71 @@ class Holder:
 def holding_run(folder: Path) -> Iterator[None]:
     """Be the only writer of the run directory while the block runs; never waits.
 
+    Within such a block it holds what this process holds already.
+
     Raises:
         Locked: another process holds it, or may hold it on another machine.
     """
+    place = folder.resolve()
+    if place in _HELD:
+        yield
+        return
     descriptor = _open(folder / LOCK)
     try:
         if not _taken(descriptor, folder) or not _is_at(descriptor, folder / LOCK):
             raise _locked(folder, read_holder(folder))
         _refuse_foreign(folder)
         _write_holder(descriptor, json.dumps(asdict(_myself())).encode())
+        _HELD.add(place)
         try:
             yield
         finally:
+            _HELD.discard(place)
             _write_holder(descriptor, b"")
     finally:
         os.close(descriptor)
+
+
+_HELD: set[Path] = set()
+"""The run directories that this process holds."""
+
+
+@contextmanager
+def holding_early(folder: Path | None) -> Iterator[None]:
+    """Hold a run directory that was named, from before the planner is imported: of many starts all but one end quickly.
+
+    Only a lock of somebody else is told here; whoever makes and fills the folder
+    says better what is wrong with it. What fails leaves no empty folder behind.
+
+    Raises:
+        Locked: another process holds it.
+    """
+    with ExitStack() as held:
+        if folder is not None:
+            _hold_if_possible(folder, held)
+        try:
+            yield
+        except BaseException:
+            if folder is not None and folder.resolve() in _HELD:
+                _remove_if_bare(folder)
+            raise
+
+
+def _hold_if_possible(folder: Path, held: ExitStack) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held.enter_context(holding_run(folder))
+    except Locked:
+        raise
+    except (OSError, ValueError, ForgeError):
+        return
+
+
+def _remove_if_bare(folder: Path) -> None:
+    with suppress(OSError):
+        if [entry.name for entry in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def read_holder(folder: Path) -> Holder | None:

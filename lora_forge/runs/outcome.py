@@ -58,8 +58,6 @@ class Heard:
     def take(self, event: Event) -> None:
         if isinstance(event, Started):
             self.started = event
-        elif isinstance(event, Resumed):
-            self.last_step = event.step
         elif isinstance(event, StepTaken):
             self.last_step, self.total = event.step, event.total
             self.first_step_mono = self.first_step_mono or event.mono

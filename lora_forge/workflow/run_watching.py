@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from lora_forge.findings import Finding, warning
 
 if TYPE_CHECKING:
+    from lora_forge.datasets.look import Watch
     from lora_forge.runs.directory import RunDir
     from lora_forge.runs.events import Event
     from lora_forge.workflow.planning import PlanResult
@@ -31,6 +32,10 @@ class Dispensable:
         if not self._lost:
             return ()
         return (warning("view-lost", f"the training could not be shown to its end: {self._lost}", "forge runs show"),)
+
+    def looking(self) -> AbstractContextManager[Watch]:
+        """Before the training there is nothing to lose: a view that fails then may say so."""
+        return self._watcher.looking()
 
     def planned(self, planned: PlanResult, run: RunDir) -> None:
         self._spare(lambda: self._watcher.planned(planned, run))

@@ -114,3 +114,43 @@ def test_a_torn_name_is_no_holder(tmp_path: Path) -> None:
 def test_no_host_is_named(tmp_path: Path) -> None:
     with holding_run(tmp_path):
         assert os.uname().nodename not in (tmp_path / LOCK).read_text()
+
+
+def test_a_process_holds_what_it_holds_already(tmp_path: Path) -> None:
+    with holding_run(tmp_path):
+        with holding_run(tmp_path / ".." / tmp_path.name):
+            assert is_held(tmp_path)
+        assert is_held(tmp_path), "the outer block still does"
+    assert not is_held(tmp_path)
+
+
+def test_a_start_that_fails_leaves_no_folder_that_it_held_early(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), lock.holding_early(tmp_path / "runs" / "new"):
+        assert is_held(tmp_path / "runs" / "new")
+        raise RuntimeError
+    assert not (tmp_path / "runs" / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "\udcff"])
+def test_of_a_folder_only_its_lock_is_told_early(tmp_path: Path, name: str) -> None:
+    with lock.holding_early(tmp_path / name):
+        pass
+
+
+REFUSED = """
+import sys
+sys.argv = ["forge", "train", "--json", "--run-dir", sys.argv[1]]
+from lora_forge.cli import main
+try:
+    main()
+except SystemExit as ended:
+    heavy = [name for name in ("pydantic", "yaml", "rich.console", "lora_forge.workflow") if name in sys.modules]
+    print(ended.code, *heavy, file=sys.stderr)
+"""
+
+
+def test_a_start_on_a_held_run_is_refused_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    with holding_run(tmp_path):
+        done = subprocess.run([sys.executable, "-c", REFUSED, str(tmp_path)], capture_output=True, text=True)
+    assert "held by process" in json.loads(done.stdout)["error"]["message"]
+    assert done.stderr.split() == ["11"], done.stderr
