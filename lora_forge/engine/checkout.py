@@ -21,6 +21,7 @@ from lora_forge.engine.stamps import (
     sync_folder,
     write_checkout_stamp,
 )
+from lora_forge.engine.using import replacing
 from lora_forge.engine.worktree import Worktree, allowed_protocols, refuse_unsafe_url, require_git
 from lora_forge.errors import EngineError
 
@@ -37,7 +38,8 @@ def ensure_checkout(home: EngineHome, repository: str, commit: str, report: Repo
     require_git()
     sweep_leftovers(home.checkout)
     if force or checkout_fault(home.checkout, commit):
-        replace_checkout(home.checkout, repository, commit, report)
+        with replacing(home.checkout):
+            replace_checkout(home.checkout, repository, commit, report)
     elif (stamp := read_checkout_stamp(home.checkout)) is None or stamp.commit != commit:
         write_checkout_stamp(home.checkout, CheckoutStamp(repository, commit))
 

@@ -24,6 +24,7 @@ from lora_forge.engine.stamps import (
     sync_folder,
     write_environment_stamp,
 )
+from lora_forge.engine.using import replacing
 from lora_forge.errors import EngineError
 
 Report = Callable[[str], None]
@@ -35,9 +36,18 @@ def ensure_environment(home: EngineHome, report: Report, *, force: bool, held: i
 
     Every child inherits ``held``: should forge be killed, nobody else starts in
     this folder before the package installer or the imports have ended too.
+
+    Raises:
+        Locked: a training uses the environment that would have to go.
     """
     if not force and not environment_fault(home):
         return
+    with replacing(home.environment):
+        _build(home, report, held)
+    report(f"engine environment ready in {home.environment}")
+
+
+def _build(home: EngineHome, report: Report, held: int) -> None:
     run = partial(_run, cwd=home.environment.parent, report=report, held=held)
     with _writing(home.environment):
         discard(home.environment)
@@ -46,7 +56,6 @@ def ensure_environment(home: EngineHome, report: Report, *, force: bool, held: i
     stamp = proven(home, report, held)
     with _writing(home.environment):
         write_environment_stamp(home.environment, stamp)
-    report(f"engine environment ready in {home.environment}")
 
 
 @contextmanager

@@ -2,20 +2,20 @@
 
 The kernel drops the lock when its last holder ends, so it is never stale. A
 child that gets the descriptor handed down keeps it held: when forge is killed,
-the next installer waits for a package installer that is still writing.
+the next installer waits for a package installer that is still writing. It waits
+as long as that takes, for then it finds the work done; Ctrl-C ends the waiting.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 
 from lora_forge.errors import EngineError
+from lora_forge.holder import myself, read_json
 
 
 @contextmanager
@@ -55,27 +55,19 @@ def _acquire(descriptor: int, path: Path, report: Callable[[str], None]) -> None
 
 def _sign(descriptor: int) -> None:
     """Write who holds the lock; only people read it, so a torn line does no harm."""
-    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "started": started}).encode(), 0)
+    os.pwrite(descriptor, myself().as_json(), 0)
 
 
 def _waiting_for(path: Path) -> str:
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        pid, started = int(holder["pid"]), str(holder["started"])
-    except (OSError, ValueError, KeyError, TypeError):
+        holder = read_json(path.read_bytes())
+    except OSError:
+        holder = None
+    if holder is None:
         return "waiting for another install"
-    if _alive(pid):
-        return f"waiting for pid {pid}, installing since {started}"
-    return f"waiting for what the interrupted install of pid {pid} left running"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    if holder.lives():
+        return f"waiting for pid {holder.pid}, installing since {holder.since}"
+    if holder.is_foreign():
+        return f"waiting for an install on another machine, there pid {holder.pid}, since {holder.since}"
+    return f"waiting for what the interrupted install of pid {holder.pid} left running"

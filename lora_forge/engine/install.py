@@ -26,6 +26,9 @@ def install_engine(
 
     ``commit`` defaults to the pin. Run twice at once, the second waits and then
     finds the work done; ``force`` makes both anew.
+
+    Raises:
+        Locked: a training uses what would have to be replaced.
     """
     with holding(home.checkout_lock, report):
         ensure_checkout(home, repository, commit or home.commit, report, force=force)

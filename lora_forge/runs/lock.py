@@ -10,42 +10,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
-import json
 import os
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from lora_forge.errors import ForgeError, Locked
+from lora_forge.holder import Holder, myself, read_json
 from lora_forge.runs.disk import unwritable
 
 LOCK = ".lock"
 TRIES, RETRY_S = 4, 0.05
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a run: ``ticks`` is the process's start as the kernel counts it, ``since`` as people do."""
-
-    pid: int
-    ticks: int
-    since: str
-    boot: str
-    machine: str
-
-    def lives(self) -> bool:
-        """Whether that very process runs now; a reused pid started at another tick, a reboot counts anew."""
-        return self.boot == boot_id() and self.ticks == start_ticks(self.pid) and self.ticks != 0
-
-    def is_foreign(self) -> bool:
-        """Whether it may run on another machine; the same machine after a reboot is not one."""
-        return self.boot != boot_id() and self.machine != machine_id()
 
 
 @contextmanager
@@ -66,7 +43,7 @@ def holding_run(folder: Path) -> Iterator[None]:
         if not _taken(descriptor, folder) or not _is_at(descriptor, folder / LOCK):
             raise _locked(folder, read_holder(folder))
         _refuse_foreign(folder)
-        _write_holder(descriptor, json.dumps(asdict(_myself())).encode())
+        _write_holder(descriptor, myself().as_json())
         _HELD.add(place)
         try:
             yield
@@ -122,9 +99,8 @@ def _remove_if_bare(folder: Path) -> None:
 def read_holder(folder: Path) -> Holder | None:
     """Who wrote their name last and did not take it out; they may be gone."""
     try:
-        told = json.loads((folder / LOCK).read_bytes())
-        return Holder(int(told["pid"]), int(told["ticks"]), *(str(told[key]) for key in ("since", "boot", "machine")))
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_json((folder / LOCK).read_bytes())
+    except OSError:
         return None
 
 
@@ -145,27 +121,6 @@ def is_held(folder: Path) -> bool:
         os.close(descriptor)
     holder = read_holder(folder)
     return holder is not None and holder.is_foreign()
-
-
-def start_ticks(pid: int) -> int:
-    """When the process started, in ticks since boot; 0 where that cannot be known or it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0
-    after_name = text.rpartition(")")[2].split()  # the name may hold spaces and parentheses
-    return 0 if after_name[0] == "Z" else int(after_name[19])
-
-
-def boot_id() -> str:
-    """The kernel's name for this boot."""
-    return _first_line("/proc/sys/kernel/random/boot_id")
-
-
-def machine_id() -> str:
-    """The machine, as a digest that names nobody."""
-    own = _first_line("/etc/machine-id") + "\0" + platform.node()
-    return hashlib.sha256(b"lora_forge\0" + own.encode()).hexdigest()[:16]
 
 
 def _open(path: Path) -> int:
@@ -225,20 +180,8 @@ def _locked(folder: Path, holder: Holder | None) -> Locked:
     )
 
 
-def _myself() -> Holder:
-    since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return Holder(os.getpid(), start_ticks(os.getpid()), since, boot_id(), machine_id())
-
-
 def _write_holder(descriptor: int, text: bytes) -> None:
     """Neither atomic nor vital: what counts is the kernel's lock, and a torn name is none."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text, 0)
-
-
-def _first_line(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""

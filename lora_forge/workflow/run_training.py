@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_forge.errors import EngineError
 from lora_forge.findings import Finding
 from lora_forge.runs.signals import StopRequests, stop_on_signals
 from lora_forge.workflow.gather import Invocation
@@ -107,11 +109,26 @@ def run_attempt(task: Task, state: State | None = None) -> RunResult:
         stop.noting(),  # what is saved from here on is worth keeping
         hashing_models(ledger, named_models(planned.gathered)) as hasher,
     ):
-        outcome, undone = _train(task, attempt, number, state, stop, hasher)
+        with engine_kept(task):
+            outcome, undone = _train(task, attempt, number, state, stop, hasher)
         undone += commit_samples(run, ledger, number, planned.planned.plan.sampling.prompts.value)
         with stop.noting(most=1):  # a finished training costs more than the look at its result
             result = conclude(task, number, outcome, (*undone, *watcher.findings))
             return replace(result, noticed=(*result.noticed, *hasher.close(wait=True)))
+
+
+@contextmanager
+def engine_kept(task: Task) -> Iterator[None]:
+    """Nobody replaces the engine while the block runs; one that was replaced since the plan was made is told."""
+    from lora_forge.engine.status import engine_status
+    from lora_forge.engine.using import using_engine
+
+    home = task.planned.gathered.home
+    with using_engine(home, task.run.path):
+        status = engine_status(home)
+        if not status.usable:
+            raise EngineError(f"the engine was taken away meanwhile: {status.reason}", "forge engine install")
+        yield
 
 
 def _train(

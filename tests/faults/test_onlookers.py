@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fault_world import FORGE, PATIENCE_S, STEPS, World, steps_taken
+from fault_world import FORGE, PATIENCE_S, STEPS, World, ended, steps_taken, wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -87,3 +87,13 @@ def test_what_the_training_raises_passes_a_view_that_is_gone() -> None:
 
     with pytest.raises(KeyError, match="of the training"), Dispensable(Failing(OSError())).live():
         raise KeyError("of the training")
+
+
+def test_an_install_does_not_take_the_engine_from_under_a_training(world: World) -> None:
+    run = world.project / "runs" / "using"
+    process = world.train("--run-dir", str(run), FAKE_STEP_S="0.3")
+    wait_until(lambda: steps_taken(run), process)
+    code, told = world.forge("engine", "install", "--force", "--json")
+    assert (code, told["error"]["code"]) == (11, "locked")
+    assert f"the training in {run} (process {process.pid}" in told["error"]["message"]
+    assert ended(process)[0] == 0

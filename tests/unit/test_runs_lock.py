@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from lora_forge.errors import Locked
+from lora_forge.holder import Holder, boot_id, machine_id, start_ticks
 from lora_forge.runs import lock
-from lora_forge.runs.lock import LOCK, Holder, boot_id, holding_run, is_held, machine_id, read_holder, start_ticks
+from lora_forge.runs.lock import LOCK, holding_run, is_held, read_holder
 
 pytestmark = pytest.mark.processes
 
