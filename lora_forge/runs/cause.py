@@ -60,14 +60,14 @@ def diagnosis_of(outcome: Outcome, known: Known = NOTHING_KNOWN) -> Diagnosis:
     return refine(replace(found, step=step, total=outcome.total), known)
 
 
-def refusal(findings: Sequence[Finding]) -> ForgeError | None:
+def refusal(findings: Sequence[Finding], known: Known = NOTHING_KNOWN) -> ForgeError | None:
     """Turn what verification found into the error that forge ends with; None where nothing is an error."""
     errors = [finding for finding in findings if finding.severity == "error"]
     if not errors:
         return None
     diverged = next((finding for finding in errors if finding.code == "lora-nan"), None)
     if diverged is not None:
-        return Diverged(diverged.message, diverged.hint, findings=findings)
+        return Diverged(diverged.message, known.calmer or diverged.hint, findings=findings)
     code = "no-output" if errors[0].code == "lora-missing" else None
     return NoUsableLora(errors[0].message, errors[0].hint, findings=findings, code=code)
 

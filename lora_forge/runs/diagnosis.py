@@ -11,39 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from lora_forge.errors import EngineError, ForgeError, InvalidInput, NoUsableLora
 from lora_forge.neutral import one_line
+from lora_forge.runs.diagnosis_input import INPUT_CAUSES
+from lora_forge.runs.diagnosis_machine import MACHINE_CAUSES
+from lora_forge.runs.diagnosis_rest import LAST_CAUSES
+from lora_forge.runs.diagnosis_row import Cause
 
 RECENT_LINES = 200
 """How far from a log's end its cause may stand before anything else there wins: two tracebacks and the launcher's."""
-
-
-@dataclass(frozen=True)
-class Cause:
-    """One row: how a log betrays it, what happened in one sentence, what to try.
-
-    ``{name}`` in ``what`` and ``hint`` is a named group of the pattern that
-    matched. ``seen`` says how sure the wording is: R reproduced, S read in the
-    source of the engine or a library, I known from reports. ``remark`` rows are
-    warnings that speak only where nothing else explains the end.
-    """
-
-    code: str
-    error: type[ForgeError]
-    what: str
-    hint: str
-    signs: tuple[re.Pattern[str], ...]
-    seen: str
-    source: str
-    remark: bool = False
-
-
-def cause(
-    code: str, error: type[ForgeError], what: str, hint: str, *signs: str, seen: str, source: str, remark: bool = False
-) -> Cause:
-    return Cause(code, error, what, hint, tuple(re.compile(sign) for sign in signs), seen, source, remark)
 
 
 @dataclass(frozen=True)
@@ -79,18 +56,12 @@ class Diagnosis:
         return self.what if timeless or "at step" in self.what else f"{self.what} {self.where}".strip()
 
 
-@lru_cache(maxsize=1)
-def causes() -> tuple[Cause, ...]:
-    """Every row, in the order in which they are tried."""
-    from lora_forge.runs.diagnosis_input import INPUT_CAUSES
-    from lora_forge.runs.diagnosis_machine import MACHINE_CAUSES
-    from lora_forge.runs.diagnosis_rest import LAST_CAUSES
-
-    return (*MACHINE_CAUSES, *INPUT_CAUSES, *LAST_CAUSES)
+CAUSES = (*MACHINE_CAUSES, *INPUT_CAUSES, *LAST_CAUSES)
+"""Every row, in the order in which they are tried."""
 
 
 def cause_named(code: str) -> Cause:
-    return next(row for row in causes() if row.code == code)
+    return next(row for row in CAUSES if row.code == code)
 
 
 def diagnose_lines(lines: Sequence[str]) -> Diagnosis | None:
@@ -100,8 +71,8 @@ def diagnose_lines(lines: Sequence[str]) -> Diagnosis | None:
     >>> found.code if found else None
     'host-out-of-memory'
     """
-    errors = [row for row in causes() if not row.remark]
-    remarks = [row for row in causes() if row.remark]
+    errors = [row for row in CAUSES if not row.remark]
+    remarks = [row for row in CAUSES if row.remark]
     recent, older = lines[-RECENT_LINES:], lines[:-RECENT_LINES]
     found = _first_row(recent, errors) or _newest_line(older, errors) or _first_row(lines, remarks)
     step, total = last_step(lines)
@@ -110,7 +81,7 @@ def diagnose_lines(lines: Sequence[str]) -> Diagnosis | None:
 
 def diagnose_line(line: str, around: Sequence[str] = ()) -> Diagnosis | None:
     """Diagnose one line that is known to be the error; ``around`` may name the file that the line does not."""
-    for row in causes():
+    for row in CAUSES:
         found = _match(row, line)
         if found and found.file is None:
             others = (_match(row, other) for other in reversed(around))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lora_forge.errors import DatasetError, Diverged, EngineError, InvalidInput, NoUsableLora, PlanError, Transient
-from lora_forge.runs.diagnosis import cause
+from lora_forge.runs.diagnosis_row import cause
 
 VERIFY = "forge engine verify, then forge engine install --force"
 PICTURE = r"(?P<file>\S.*?\.(?i:png|jpe?g|webp|bmp))"

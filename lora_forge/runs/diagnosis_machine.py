@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lora_forge.errors import EngineError, ForgeError, InvalidInput, OutOfMemory, PlanError, Transient
-from lora_forge.runs.diagnosis import cause
+from lora_forge.runs.diagnosis_row import cause
 
 LESS_GPU_MEMORY = "--set memory.blocks_to_swap=16 (FLUX), --set schedule.batch_size=1 or --set data.resolution=512"
 LESS_HOST_MEMORY = "close other programs, --set memory.cache_to_disk=true, or use a machine with more memory"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lora_forge.errors import EngineError, ForgeError, NoUsableLora
-from lora_forge.runs.diagnosis import cause
+from lora_forge.runs.diagnosis_row import cause
 
 READ_LOG = "read the end of engine.log"
 

@@ -28,6 +28,8 @@ class Known:
     gpu_levers: Sequence[Smaller] = ()
     host_levers: Sequence[Smaller] = ()
     uuid: str | None = None
+    calmer: str = ""
+    """The settings, as they are typed, with which the same training is less likely to diverge."""
 
     def levers(self, diagnosis: Diagnosis) -> Sequence[Smaller]:
         if diagnosis.error is not OutOfMemory:
@@ -44,6 +46,8 @@ def refine(diagnosis: Diagnosis, known: Known) -> Diagnosis:
     if levers:
         hint = f"{levers[0].flags} ({levers[0].why}; costs {levers[0].costs}); --retry-smaller does it"
         diagnosis = replace(diagnosis, hint=hint)
+    if diagnosis.code == "diverged" and known.calmer:
+        diagnosis = replace(diagnosis, hint=known.calmer)
     if known.run is not None:
         diagnosis = replace(diagnosis, hint=diagnosis.hint.replace("RUN", shlex.quote(str(known.run.path))))
     return diagnosis

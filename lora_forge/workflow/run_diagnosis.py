@@ -127,7 +127,13 @@ def known_of(plan: Plan, family: Family, run: RunDir, blocks: tuple[int, int], u
     """What a run's plan could still give up, beside its folder."""
     from lora_forge.plan.smaller import next_smaller, next_smaller_in_host
 
-    return Known(run, next_smaller(plan, family, blocks), next_smaller_in_host(plan, blocks), uuid)
+    return Known(run, next_smaller(plan, family, blocks), next_smaller_in_host(plan, blocks), uuid, calmer(plan))
+
+
+def calmer(plan: Plan) -> str:
+    """What to set after NaN: half the plan's own learning rate, and the wider exponent where it has the narrow one."""
+    rate = f"--set optimizer.learning_rate={plan.optimizer.learning_rate.value / 2:.3g} (half of it)"
+    return f"{rate}, or --set precision.mixed=bf16" if plan.precision.mixed.value == "fp16" else rate
 
 
 def known_of_run(run: RunDir, record: RunRecord | None) -> Known:

@@ -27,7 +27,7 @@ def conclude(task: Task, number: int, outcome: Outcome, undone: tuple[Finding, .
     saved = task.run.attempt(number).output / task.final
     failure = cause_of(outcome, known(task))
     noticed = () if failure else tuple(verify_lora(saved, expected_lora(task.planned), outcome.saved))
-    failure = failure or refusal(noticed)
+    failure = failure or refusal(noticed, known(task))
     _record_end(task, number, outcome, failure)
     if failure:
         raise with_way_on(task, failure, undone)

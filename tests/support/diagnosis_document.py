@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lora_forge.runs.diagnosis import Cause, causes
+from lora_forge.runs.diagnosis import CAUSES
 from lora_forge.runs.diagnosis_rest import OUTSIDE_THE_LOG
+from lora_forge.runs.diagnosis_row import Cause
 
 HEAD = """# Why a training failed
 
@@ -49,7 +50,7 @@ nowhere else; the next start makes them anew.
 
 def document() -> str:
     rest = "".join(f"| `{code}` | {exit_code} | {what} | {hint} |\n" for code, exit_code, what, hint in OUTSIDE_THE_LOG)
-    return HEAD + "".join(_row(row) for row in causes()) + REST + rest + TAIL
+    return HEAD + "".join(_row(row) for row in CAUSES) + REST + rest + TAIL
 
 
 def _row(row: Cause) -> str:

@@ -15,7 +15,7 @@ from lora_forge.neutral import json_without_commands, neutral
 from lora_forge.plan.smaller import Smaller
 from lora_forge.runs.cause import cause_of, refusal
 from lora_forge.runs.damaged_caches import damaged_caches, remove_damaged_caches
-from lora_forge.runs.diagnosis import RECENT_LINES, Diagnosis, causes, diagnose_lines
+from lora_forge.runs.diagnosis import CAUSES, RECENT_LINES, Diagnosis, diagnose_lines
 from lora_forge.runs.diagnosis_log import HEAD_BYTES, TAIL_BYTES, ended_well, read_log, seen_lines
 from lora_forge.runs.diagnosis_run import Known, person_file
 from lora_forge.runs.directory import RunDir
@@ -40,13 +40,13 @@ def test_each_cause_is_told_from_its_own_words(code: str, line: str) -> None:
 
 
 def test_every_cause_has_an_example_and_a_code_of_its_own() -> None:
-    codes = [row.code for row in causes()]
+    codes = [row.code for row in CAUSES]
     assert sorted(codes) == sorted(LINES)
-    assert {row.error.exit_code for row in causes()} == EXIT_CODES
+    assert {row.error.exit_code for row in CAUSES} == EXIT_CODES
 
 
 def test_every_cause_says_what_to_try_and_where_it_was_seen() -> None:
-    for row in causes():
+    for row in CAUSES:
         assert row.hint and row.source and row.seen in ("R", "S", "I"), row.code
         assert not row.what.endswith("."), row.code
 
@@ -237,6 +237,26 @@ def test_out_of_memory_offers_the_next_lever_as_a_setting() -> None:
 def test_without_a_lever_the_general_advice_stands() -> None:
     found = cause_of(outcome(outcome="out-of-memory", message="CUDA out of memory"))
     assert isinstance(found, OutOfMemory) and found.smaller == () and found.hint
+
+
+def test_a_diverged_training_is_told_its_own_learning_rate() -> None:
+    from rule_cases import Case, plan_case
+
+    from lora_forge.workflow.run_diagnosis import calmer
+
+    def hint(**settings: object) -> str:
+        changed = {
+            f"optimizer.{key}" if key == "learning_rate" else f"precision.{key}": v for key, v in settings.items()
+        }
+        plan = plan_case(Case(changed, family="sdxl")).plan  # type: ignore[arg-type]
+        known = Known(calmer=calmer(plan))
+        found = cause_of(outcome(outcome="diverged", message="the loss is nan at step 2"), known)
+        refused = refusal([error("lora-nan", "it")], known)
+        assert found is not None and refused is not None and found.hint == refused.hint
+        return found.hint
+
+    assert hint(learning_rate=3e-4, mixed="bf16") == "--set optimizer.learning_rate=0.00015 (half of it)"
+    assert hint(learning_rate=1.0, mixed="fp16").endswith("=0.5 (half of it), or --set precision.mixed=bf16")
 
 
 def test_a_refused_lora_has_its_code() -> None:
