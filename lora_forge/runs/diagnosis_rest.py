@@ -39,6 +39,6 @@ OUTSIDE_THE_LOG = (
     ("silent", "1", "the engine left with an exit code and its log names no cause", READ_LOG),
     ("no-output", "7", "the engine ended well and left no LoRA", READ_LOG),
     ("no-usable-lora", "7", "the LoRA is not what the plan said", "what its finding says"),
-    ("interrupted", "130, 143", "a signal to forge ended the training", "go on with it: the message names the command"),
+    ("interrupted", "130, 143", "a signal to forge ended what it did", "the message names the command to go on with"),
 )
 """Codes that no line of a log gives away: forge itself knows. Each with its exit code."""
