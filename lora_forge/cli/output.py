@@ -84,6 +84,7 @@ def show(
     with stop_on_signals() as stop:
         try:
             result = use_case()
+            stop.insist()
             with stop.noting(most=1):
                 _tell(result, as_text, unsaid, as_json=as_json)
             code = result.exit_code
@@ -91,7 +92,8 @@ def show(
             raise
         except (Exception, KeyboardInterrupt, StopNow) as problem:  # noqa: BLE001  # told as what it is
             with stop.noting():
-                code = _fail(problem, as_json=as_json)
+                code = _fail(StopNow(stop.signum) if stop.ending and stop.signum else problem, as_json=as_json)
+        stop.settle()
     raise typer.Exit(code)
 
 

@@ -35,6 +35,7 @@ class StopRequests:
     def __init__(self) -> None:
         self.count = 0
         self.signum: int | None = None
+        self.ending = False
         self._noted: float = 0  # so many requests are only noted
 
     def request(self, signum: int = signal.SIGTERM) -> None:
@@ -51,6 +52,10 @@ class StopRequests:
         finally:
             self._noted = before
 
+    def settle(self) -> None:
+        """Nothing is left that could be stopped: from now on requests are only noted."""
+        self.ending, self._noted = False, math.inf
+
     def heard(self, signum: int) -> None:
         """What a handler does: count, and end what may be ended.
 
@@ -62,6 +67,12 @@ class StopRequests:
 
     def check(self) -> None:
         if self.signum is not None and self.count > self._noted:
+            self.ending = True
+            raise StopNow(self.signum)
+
+    def insist(self) -> None:
+        """End what goes on although it was ended: native code may take the exception for a failure of its own."""
+        if self.ending and self.signum is not None:
             raise StopNow(self.signum)
 
 
@@ -75,7 +86,7 @@ def stop_on_signals() -> Iterator[StopRequests]:
     in another one nobody is heard.
 
     Raises:
-        Interrupted: a request ended the block.
+        Interrupted: a request ended the block, whatever became of that on the way out.
     """
     if StopRequests.current is not None:
         StopRequests.current.check()
@@ -85,8 +96,11 @@ def stop_on_signals() -> Iterator[StopRequests]:
     try:
         with _handled(requests):
             yield requests
-    except StopNow as now:
-        raise interrupted(requests.signum or now.signum) from now
+        requests.insist()
+    except (StopNow, Exception) as problem:
+        if requests.signum is None or not requests.ending:
+            raise
+        raise interrupted(requests.signum) from problem
 
 
 def interrupted(signum: int) -> Interrupted:

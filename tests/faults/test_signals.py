@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +82,27 @@ def test_a_signal_before_the_training_ends_at_once_with_one_object(world: World,
     assert world.forge(*world.arguments("--resume", "--run-dir", str(slowed.run)))[0] == 0
 
 
+def listens(pid: int) -> bool:
+    """Whether forge has begun: the interpreter alone does not catch SIGTERM."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_moment_of_a_plan_has_one_of_two_ends(world: World, signum: int) -> None:
+    """Either it was heard, or the plan was told before."""
+    command = ["plan", *world.arguments()[1:]]
+    for moment in range(8):
+        process = world.start(*command)
+        wait_until(lambda: listens(process.pid), process)  # noqa: B023
+        time.sleep(moment * 0.06)
+        process.send_signal(signum)
+        out, err = process.communicate()
+        assert process.returncode in (0, 128 + signum), err.decode()
+        assert json.loads(out)["ok"] == (process.returncode == 0)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_result_is_verified_does_not_cost_the_result(world: World, signum: int) -> None:
     slowed = Slowed(world, "lora_forge.runs.verify:verify_lora", f"verified-{signum}")
@@ -116,6 +139,22 @@ def test_the_same_requests_are_heard_within_and_end_the_next_block_as_it_begins(
             raise AssertionError("the block has begun")
     assert raised.value.exit_code == 143
     assert isinstance(raised.value.__cause__, StopNow)
+
+
+@pytest.mark.parametrize("turned", [ValueError("of a library"), None], ids=["another error", "nothing"])
+def test_what_a_library_makes_of_the_interruption_does_not_hide_it(turned: Exception | None) -> None:
+    with pytest.raises(Interrupted), stop_on_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except StopNow:
+            if turned:
+                raise turned from None
+
+
+def test_an_error_beside_a_request_that_was_only_noted_stays_that_error() -> None:
+    with pytest.raises(ValueError, match="its own"), stop_on_signals() as stop, stop.noting():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ValueError("its own")
 
 
 def test_one_more_signal_than_is_noted_ends_the_block() -> None:
