@@ -15,8 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Protocol, TypeVar, cast
 
-import typer
-
 from lora_forge.errors import ForgeError
 from lora_forge.neutral import CommandFilter, json_without_commands, neutral
 from lora_forge.runs.signals import StopNow, interrupted, stop_on_signals
@@ -94,7 +92,9 @@ def show(
             with stop.noting():
                 code = _fail(StopNow(stop.signum) if stop.ending and stop.signum else problem, as_json=as_json)
         stop.settle()
-    raise typer.Exit(code)
+    from typer import Exit  # a refusal that is told early needs none of it
+
+    raise Exit(code)
 
 
 def _tell(

@@ -134,13 +134,16 @@ def _open(path: Path) -> int:
 def _taken(descriptor: int, folder: Path) -> bool:
     """Take the kernel's lock; where the filesystem has none, believe the holder's name.
 
-    Tried again for a moment: ``is_held`` of another process holds it for a blink.
+    Tried again for a moment where nobody's name is in it: ``is_held`` of another
+    process holds it for a blink.
     """
     try:
         for _ in range(TRIES - 1):
             with suppress(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
+            if _is_named(folder):
+                return False
             time.sleep(RETRY_S)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -148,9 +151,13 @@ def _taken(descriptor: int, folder: Path) -> bool:
     except OSError as problem:
         if problem.errno not in _NO_LOCKS:
             raise
-        holder = read_holder(folder)
-        return holder is None or not holder.lives()
+        return not _is_named(folder)
     return True
+
+
+def _is_named(folder: Path) -> bool:
+    holder = read_holder(folder)
+    return holder is not None and holder.lives()
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
