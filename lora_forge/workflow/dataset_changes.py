@@ -48,28 +48,29 @@ def asked_facts(given: Path | None, env: Mapping[str, str], cwd: Path) -> Asked:
     from lora_forge.workflow.gather_dataset import import_dataset_file, read_dataset
 
     findings: list[Finding] = []
-    request = asked_request(given, env, cwd)
+    request, root = asked_request(given, env, cwd)
     request, _ = import_dataset_file(request, [], Invocation({}, (), env, cwd), findings)
-    root = request.path("dataset")
-    if root is None:
-        raise unnamed()
     facts = read_dataset(request, DEFAULT_EXTENSION, findings)
     if facts is None or not facts.images:
         raise DatasetError(f"{root} holds no images that can be read", "give another folder", findings=findings)
     return Asked(root, facts, tuple(findings), request.text("trigger"))
 
 
-def asked_request(given: Path | None, env: Mapping[str, str], cwd: Path) -> Request:
-    """What the project says of its dataset; ``given`` stands before it."""
+def asked_request(given: Path | None, env: Mapping[str, str], cwd: Path) -> tuple[Request, Path]:
+    """What the project says of its dataset, and where that lies; ``given`` stands before it.
+
+    Raises:
+        DatasetError: nobody names one, or the file that would cannot be read.
+    """
     from lora_forge.project.request import gather_request
+    from lora_forge.workflow.gather_dataset import unnamed
 
     flags: dict[str, Value] = {} if given is None else {"dataset": str(given)}
-    request, _, _ = gather_request(flags, env, cwd)
-    return request
-
-
-def unnamed() -> DatasetError:
-    return DatasetError("no dataset was named", "give its folder, or `dataset:` in forge.yaml")
+    request, _, findings = gather_request(flags, env, cwd)
+    root = request.path("dataset")
+    if root is None:
+        raise unnamed(request, findings)
+    return request, root
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_forge.errors import DatasetError, InvalidInput
+from lora_forge.errors import InvalidInput
 from lora_forge.findings import Finding, Severity, info
 from lora_forge.workflow.checking import Checked, Eye, check_facts, plan_advice, uncollected, usual_advice
 
@@ -107,14 +107,14 @@ def check_asked(
     """
     from lora_forge.datasets.cache_place import default_cache_file
     from lora_forge.project.request import gather_request
-    from lora_forge.workflow.gather_dataset import import_dataset_file
+    from lora_forge.workflow.gather_dataset import import_dataset_file, unnamed
 
     request, _, spoken = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
     imported: list[Finding] = []
     request, _ = import_dataset_file(request, [], call, imported)
     root = request.path("dataset")
     if root is None:
-        raise DatasetError("no dataset was named", "give its folder, or `dataset:` in forge.yaml", findings=spoken)
+        raise unnamed(request, spoken)
     eye = _eye(pixels, default_cache_file(call.env), watch)
     if request.text("preset") is None or not root.is_dir():
         return _check_plainly(root, request, eye, [*imported, *spoken], strict)

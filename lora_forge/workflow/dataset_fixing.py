@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lora_forge.errors import DatasetError
 from lora_forge.findings import Finding, error, info, warning
-from lora_forge.workflow.dataset_changes import DEFAULT_EXTENSION, MOST_TOLD, asked_request, exit_code_of, unnamed
+from lora_forge.workflow.dataset_changes import DEFAULT_EXTENSION, MOST_TOLD, asked_request, exit_code_of
 
 if TYPE_CHECKING:
     from lora_forge.datasets.fixing import Copy, Report
@@ -93,10 +93,7 @@ def _asked_folders(given: Path | None, env: Mapping[str, str], cwd: Path) -> tup
     from lora_forge.workflow.gather_dataset import import_dataset_file
 
     findings: list[Finding] = []
-    request = asked_request(given, env, cwd)
-    named = request.path("dataset")
-    if named is None:
-        raise unnamed()
+    request, named = asked_request(given, env, cwd)
     request, _ = import_dataset_file(request, [], Invocation({}, (), env, cwd), findings)
     if not request.folders:
         raise DatasetError(f"{named} cannot be used as a dataset", "mend what is named above", findings=findings)

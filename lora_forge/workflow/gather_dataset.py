@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_forge.errors import DatasetError
 from lora_forge.findings import Finding, error
 
 if TYPE_CHECKING:
@@ -49,6 +51,15 @@ def import_dataset_file(
     first = next((folder for folder in folders if not folder.reg), folders[0])
     request = replace(request, dataset=replace(place, value=first.path), folders=folders)
     return request, [*layers[:lower], imported.layer(str(file)), *layers[lower:]]
+
+
+def unnamed(request: Request, findings: Sequence[Finding]) -> DatasetError:
+    """Say why there is no dataset to look at; in a broken file it may well have been named."""
+    if "dataset" in request.unsound:
+        return DatasetError(
+            "what should name the dataset cannot be read", "mend what is named above", findings=findings
+        )
+    return DatasetError("no dataset was named", "give its folder, or `dataset:` in forge.yaml", findings=findings)
 
 
 def read_dataset(

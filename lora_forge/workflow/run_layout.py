@@ -74,21 +74,21 @@ def unwritable(problem: OSError) -> ForgeError:
     return disk.unwritable("the run directory", problem, "--run-dir DIR on a disk with space that you may write to")
 
 
+BLOCKERS = ("another-machine", "engine-not-ready", "model-missing", "run-dir-unwritable")
+"""What a plan only warns of and a training cannot do without; the first of them gives the exit code."""
+
+
 def refuse_unready(planned: PlanResult) -> None:
     """Everything that a training needs and a plan does not, before anything is written."""
     if has_errors(planned.findings) or planned.rendered is None:
         raise PlanError(
             "the plan has errors; nothing was started", "mend what is named above", findings=planned.findings
         )
-    elsewhere = [finding for finding in planned.findings if finding.code == "another-machine"]
-    if elsewhere:
-        raise PlanError(elsewhere[0].message, elsewhere[0].hint)
-    engine = [finding for finding in planned.findings if finding.code == "engine-not-ready"]
-    missing = [finding for finding in planned.findings if finding.code == "model-missing"]
-    if engine:
-        raise EngineError(engine[0].message, engine[0].hint, findings=(*engine[1:], *missing))
-    if missing:
-        raise PlanError(missing[0].message, f"{missing[0].hint}, or `models:` in forge.yaml")
+    blockers = [finding for code in BLOCKERS for finding in planned.findings if finding.code == code]
+    if blockers:
+        first, *others = blockers
+        kind = EngineError if first.code == "engine-not-ready" else PlanError
+        raise kind(first.message, first.hint, findings=others)
 
 
 def lay_out(call: Invocation, planned: PlanResult, run: RunDir) -> Ledger:

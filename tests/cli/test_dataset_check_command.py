@@ -184,3 +184,24 @@ def test_annotations_are_escaped_as_github_asks(tmp_path: Path) -> None:
     assert annotation(info("c", "m", "h", "b:2:7"), tmp_path) == "::notice file=b,line=2,col=7,title=c::m Try: h"
     assert annotation(info("c", "m", "h", f"{tmp_path}/a:1:7"), tmp_path).startswith("::notice file=a%3A1,line=7,title")
     assert annotation(error("c", "m"), tmp_path) == "::error title=c::m"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check",),
+        ("report",),
+        ("fix", "--out", "prepared"),
+        ("caption", "--template", "{trigger}, a man", "--trigger", "ohwx"),
+        ("split", "--validation", "2"),
+    ],
+)
+def test_a_broken_project_file_is_what_is_told_not_a_dataset_that_nobody_named(
+    in_folder: Path, command: tuple[str, ...]
+) -> None:
+    (in_folder / "forge.yaml").write_text("dataset: [a\npreset: x")
+    result = CliRunner().invoke(app, ["dataset", *command, "--json"])
+    answer = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert [finding["where"].partition(":")[0] for finding in answer["findings"]] == ["forge.yaml"]
+    assert "cannot be read" in answer["error"]["message"]
