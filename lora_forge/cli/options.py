@@ -11,7 +11,7 @@ from lora_forge.families import family_names
 
 if TYPE_CHECKING:
     from lora_forge.settings import Value
-    from lora_forge.workflow.gather import Invocation
+    from lora_forge.workflow.invocation import Invocation
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Preset = Annotated[str | None, typer.Option("--preset", "-p", help="A preset's name or file.")]
@@ -83,7 +83,7 @@ def invocation(
     """What one call of forge was given, with the environment and folder it was called in."""
     import os
 
-    from lora_forge.workflow.gather import Invocation
+    from lora_forge.workflow.invocation import Invocation
 
     overrides = (*(settings or ()), *(() if samples else ("sampling.enabled=false",)))
     overrides += () if validation is None else (f"data.validation={validation}",)

@@ -15,7 +15,7 @@ STOP_GRACE_S = 30.0
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lora_forge.workflow.gather import Invocation
+    from lora_forge.workflow.invocation import Invocation
     from lora_forge.workflow.run_resuming import Result
 
 

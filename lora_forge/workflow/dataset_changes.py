@@ -44,8 +44,8 @@ def asked_facts(given: Path | None, env: Mapping[str, str], cwd: Path) -> Asked:
     Raises:
         DatasetError: nobody named a dataset, or nothing in it can be read.
     """
-    from lora_forge.workflow.gather import Invocation
     from lora_forge.workflow.gather_dataset import import_dataset_file, read_dataset
+    from lora_forge.workflow.invocation import Invocation
 
     findings: list[Finding] = []
     request, root = asked_request(given, env, cwd)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lora_forge.datasets.look import Watch
     from lora_forge.datasets.pixels import PixelFacts
     from lora_forge.project.request import Request
-    from lora_forge.workflow.gather import Invocation
+    from lora_forge.workflow.invocation import Invocation
 
 DEFAULT_EXTENSION = ".txt"
 _ABOUT_THE_SET = frozenset(

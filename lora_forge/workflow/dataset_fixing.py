@@ -89,8 +89,8 @@ def fix(
 
 def _asked_folders(given: Path | None, env: Mapping[str, str], cwd: Path) -> tuple[Path, tuple[AskedFolder, ...]]:
     """What was named, and the folders that it comes to."""
-    from lora_forge.workflow.gather import Invocation
     from lora_forge.workflow.gather_dataset import import_dataset_file
+    from lora_forge.workflow.invocation import Invocation
 
     findings: list[Finding] = []
     request, named = asked_request(given, env, cwd)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lora_forge.datasets.report_data import ReportData
     from lora_forge.project.request import Request
     from lora_forge.workflow.dataset_report_data import Measured
-    from lora_forge.workflow.gather import Invocation
+    from lora_forge.workflow.invocation import Invocation
 
 FALLBACK_PRESET = "identity"
 _HEAD_BYTES = 2048

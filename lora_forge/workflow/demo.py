@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.errors import EngineError
-from lora_forge.workflow.gather import Invocation
+from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.run_task import RunResult, Watcher
 from lora_forge.workflow.run_training import start_run
 

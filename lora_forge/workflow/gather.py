@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lora_forge.errors import InvalidInput
 from lora_forge.findings import Finding, Severity, error, warning
-from lora_forge.settings import Layer, Scalar, Source, Value, Written
+from lora_forge.settings import Layer, Scalar, Source, Written
 
 if TYPE_CHECKING:
     from lora_forge.datasets.facts import DatasetFacts
@@ -21,22 +21,7 @@ if TYPE_CHECKING:
     from lora_forge.project.request import Request
     from lora_forge.settings import Origin
     from lora_forge.workflow.holdout import HeldOut
-
-
-@dataclass(frozen=True)
-class Invocation:
-    """One call of forge: what was given, and the world it was given in."""
-
-    flags: Mapping[str, Value]
-    settings: tuple[str, ...]
-    env: Mapping[str, str]
-    cwd: Path
-    run_dir: Path | None = None
-    trust_code: bool = False
-    prompts: Path | None = None
-    """A file of sample prompts, one a line."""
-    parent: str | None = None
-    """The UUID of the run that this one makes anew."""
+    from lora_forge.workflow.invocation import Invocation
 
 
 @dataclass(frozen=True)
@@ -125,7 +110,7 @@ def readiness(call: Invocation, gathered: Gathered) -> list[Finding]:
         flags = " ".join(f"{file.flag} FILE" for file in missing)
         what = ", ".join(file.about for file in missing)
         findings.append(warning("model-missing", f"a training needs files nobody named: {what}", flags, "models"))
-    return findings + missing_tokenizers(call, gathered)
+    return findings + missing_tokenizers(gathered.request, gathered.family, call)
 
 
 def _read_preset(

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from lora_forge.presets.model import Preset
     from lora_forge.project.request import Request
     from lora_forge.settings import Layer
-    from lora_forge.workflow.gather import Invocation
     from lora_forge.workflow.holdout import HeldOut
+    from lora_forge.workflow.invocation import Invocation
 
 
 def import_dataset_file(

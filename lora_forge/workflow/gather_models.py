@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lora_forge.families.family import Family, ModelFile
     from lora_forge.models.facts import ModelFacts
     from lora_forge.project.request import Request
-    from lora_forge.workflow.gather import Gathered, Invocation
+    from lora_forge.workflow.invocation import Invocation
 
 
 def read_models(
@@ -38,15 +38,15 @@ def read_models(
     return paths, models
 
 
-def missing_tokenizers(call: Invocation, gathered: Gathered) -> list[Finding]:
+def missing_tokenizers(request: Request, family: Family, call: Invocation) -> list[Finding]:
     """The engine downloads a tokenizer it does not find, which an offline machine learns too late."""
     from lora_forge.models.locating import locate_tokenizers, tokenizer_folder
     from lora_forge.models.places import usual_roots
 
-    named, folder = gathered.request.tokenizers, gathered.request.path("tokenizers")
+    named, folder = request.tokenizers, request.path("tokenizers")
     if folder and not folder.is_dir():  # which was said when it was read
         return []
-    places = locate_tokenizers(gathered.family.tokenizers, folder, usual_roots(call.env, call.cwd))
+    places = locate_tokenizers(family.tokenizers, folder, usual_roots(call.env, call.cwd))
     missing = [place.tokenizer for place in places if place.path is None]
     if not missing:
         return []

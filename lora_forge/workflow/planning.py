@@ -13,7 +13,8 @@ from lora_forge.errors import InvalidInput, PlanError
 from lora_forge.findings import Finding, Severity, error, warning
 from lora_forge.settings import Source, Written
 from lora_forge.workflow.checking import plan_remarks
-from lora_forge.workflow.gather import Gathered, Invocation, gather, readiness
+from lora_forge.workflow.gather import Gathered, gather, readiness
+from lora_forge.workflow.invocation import Invocation
 
 if TYPE_CHECKING:
     from lora_forge.datasets.look import Watch

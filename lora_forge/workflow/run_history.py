@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lora_forge.runs.resume import Difference
     from lora_forge.runs.shelf import ShelvedRun
     from lora_forge.runs.staging import StagedFile
-    from lora_forge.workflow.gather import Invocation
+    from lora_forge.workflow.invocation import Invocation
     from lora_forge.workflow.planning import PlanResult
 
 LOSS_STEPS = 50

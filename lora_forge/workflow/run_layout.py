@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from lora_forge.runs.ledger import Json, Ledger
     from lora_forge.runs.staging import StagedFile, StagedSubset
     from lora_forge.runs.verify import ExpectedLora
-    from lora_forge.workflow.gather import Gathered, Invocation
+    from lora_forge.workflow.gather import Gathered
+    from lora_forge.workflow.invocation import Invocation
 
 
 @contextmanager

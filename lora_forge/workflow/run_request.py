@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from lora_forge.runs.ledger import Json
     from lora_forge.runs.record import RunRecord
     from lora_forge.settings import Value
-    from lora_forge.workflow.gather import Gathered, Invocation
+    from lora_forge.workflow.gather import Gathered
+    from lora_forge.workflow.invocation import Invocation
     from lora_forge.workflow.planning import PlanResult
 
 VERSION = 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from lora_forge.errors import ForgeError, InvalidInput
 from lora_forge.findings import Finding, info, warning
 from lora_forge.runs.signals import stop_on_signals
-from lora_forge.workflow.gather import Invocation
+from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.planning import PlanResult
 from lora_forge.workflow.run_comparing import compare
 from lora_forge.workflow.run_ending import commit_final, finish

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from lora_forge.errors import OutOfMemory, PlanError
 from lora_forge.runs.signals import stop_on_signals
-from lora_forge.workflow.gather import Invocation
+from lora_forge.workflow.invocation import Invocation
 
 MOST_RETRIES = 3
 

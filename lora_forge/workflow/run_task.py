@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lora_forge.errors import PlanError
 from lora_forge.findings import Finding
-from lora_forge.workflow.gather import Invocation
+from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.planning import PlanResult
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lora_forge.errors import EngineError
 from lora_forge.findings import Finding
 from lora_forge.runs.signals import StopRequests, stop_on_signals
-from lora_forge.workflow.gather import Invocation
+from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.planning import PlanResult, named_models, plan_run
 from lora_forge.workflow.run_ending import conclude
 from lora_forge.workflow.run_layout import (

@@ -16,7 +16,7 @@ from lora_forge.runs.directory import RunDir
 from lora_forge.runs.ledger import LEDGER, MIRROR, new_ledger
 from lora_forge.runs.record import as_json, read_run
 from lora_forge.runs.resume import plan_values
-from lora_forge.workflow.gather import Invocation
+from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.planning import plan_run
 from lora_forge.workflow.run_layout import plan_json
 from lora_forge.workflow.run_request import read_request, write_request

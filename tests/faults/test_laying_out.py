@@ -20,7 +20,7 @@ from lora_forge.errors import ForgeError
 from lora_forge.runs.ledger import has_ledger
 from lora_forge.runs.record import read_run
 from lora_forge.workflow import run_resuming, run_training
-from lora_forge.workflow.gather import Invocation
+from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.run_resuming import resume_run
 from lora_forge.workflow.run_task import Watcher
 from lora_forge.workflow.run_training import start_run

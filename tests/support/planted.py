@@ -95,7 +95,7 @@ def check_planted(fault: Fault, folder: Path, cache: Path) -> CheckResult:
     from lora_forge.datasets.advice import CLIP_LIMIT, Advice
     from lora_forge.workflow.checking import usual_advice
     from lora_forge.workflow.dataset_check import check_asked, check_dataset
-    from lora_forge.workflow.gather import Invocation
+    from lora_forge.workflow.invocation import Invocation
 
     if fault.preset:
         flags = {"dataset": str(folder), "preset": fault.preset, "trigger": fault.trigger}

@@ -15,7 +15,8 @@ from lora_forge.findings import Finding
 from lora_forge.plan.schedule import repeats_of
 from lora_forge.project.request import Request, gather_request
 from lora_forge.settings import Source, Value, Written
-from lora_forge.workflow.gather import Invocation, gather
+from lora_forge.workflow.gather import gather
+from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.planning import decide
 
 

@@ -174,7 +174,8 @@ def test_a_damaged_record_is_refused_and_not_chosen_over(tmp_path: Path, text: s
 
 def test_a_run_keeps_to_its_own_hold_out_whatever_becomes_of_the_projects(root: Path, tmp_path: Path) -> None:
     from lora_forge.runs.directory import RunDir
-    from lora_forge.workflow.gather import Invocation, gather
+    from lora_forge.workflow.gather import gather
+    from lora_forge.workflow.invocation import Invocation
     from lora_forge.workflow.planning import plan_run
     from lora_forge.workflow.run_layout import record_holdout
 

@@ -180,7 +180,7 @@ class Start:
 
 
 def call(run_dir=None):  # type: ignore[no-untyped-def]
-    from lora_forge.workflow.gather import Invocation
+    from lora_forge.workflow.invocation import Invocation
 
     return Invocation({}, ("seed=7",), {}, Path("/x"), run_dir=run_dir)
 
