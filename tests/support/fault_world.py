@@ -24,6 +24,7 @@ FORGE = Path(sys.executable).with_name("forge")
 PATIENCE_S = 60.0
 STEPS, EVERY = 12, 3
 NAME = "ohwx-fast-iteration"
+WIDTH, RANK = 1024, 256  # a LoRA of 2 MB, so that a save takes long enough to be broken
 UNET = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1"
 MODEL = {
     "model.diffusion_model.input_blocks.0.0.weight": (8, 4, 3, 3),
@@ -31,8 +32,8 @@ MODEL = {
     "conditioner.embedders.0.x": (1,),
     "conditioner.embedders.1.x": (1,),
     "first_stage_model.decoder.x": (1,),
-    f"{UNET}.to_q.weight": (64, 64),
-    f"{UNET}.to_k.weight": (64, 64),
+    f"{UNET}.to_q.weight": (WIDTH, WIDTH),
+    f"{UNET}.to_k.weight": (WIDTH, WIDTH),
 }
 
 
@@ -64,8 +65,10 @@ class World:
             "schedule.steps": STEPS,
             "schedule.checkpoint_every": EVERY,
             "schedule.warmup_steps": 0,
-            "network.rank": 4,
-            "network.alpha": 2,
+            "network.rank": RANK,
+            "network.alpha": RANK // 2,
+            "precision.save": "fp16",
+            "memory.cache_to_disk": "true",
             "sampling.enabled": "false",
         }
         return [
@@ -131,7 +134,7 @@ class World:
 
     def _make_shapes(self) -> None:
         """The tensors that forge itself expects for this base model and rank."""
-        down, up = {"lora_down.weight": [4, 64], "alpha": []}, {"lora_up.weight": [64, 4]}
+        down, up = {"lora_down.weight": [RANK, WIDTH], "alpha": []}, {"lora_up.weight": [WIDTH, RANK]}
         stem = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1"
         shapes = {f"{stem}_{end}.{key}": side for end in ("to_q", "to_k") for key, side in {**down, **up}.items()}
         (self.root / "shapes.json").write_text(json.dumps(shapes))
