@@ -103,7 +103,7 @@ class Engine:
             outcome, message, code = "done", "", 0
         except Stopped as request:
             outcome, message, code = "stopped", str(request), 128 + request.signum
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001
             outcome, message, code = end_of(problem)
         self.stop.at_once = False
         self.events.write("end", outcome=outcome, message=message, step=self.watch.step, traceback_tail=[])
@@ -206,7 +206,7 @@ def nap(variable: str) -> None:
 
 def log_lines(steps: int) -> None:
     """This step's share of ``FAKE_LOG_MB``, as lines of a kilobyte."""
-    for _ in range(int(os.environ.get("FAKE_LOG_MB", "0")) // steps):
+    for _ in range(-(-int(os.environ.get("FAKE_LOG_MB", "0")) // steps)):
         sys.stdout.write(("x" * 1023 + "\n") * 1024)
 
 

@@ -60,7 +60,7 @@ def save_state(folder: Path, tensors: Tensors, chain: bytes, step: int) -> None:
 
 def load_chain(folder: Path) -> bytes:
     """Digests were compared before: ``state_dir.read_state``."""
-    chain = pickle.loads((folder / "optimizer.bin").read_bytes())["chain"]  # noqa: S301
+    chain = pickle.loads((folder / "optimizer.bin").read_bytes())["chain"]
     assert isinstance(chain, bytes)
     return chain
 

@@ -1,8 +1,7 @@
-"""Runs that survive: the quick cut of the fault suite (``scripts/faults`` is the whole of it)."""
+"""Runs that survive: resuming, refusing, telling; ``test_fault_suite`` breaks them."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import platform
@@ -13,7 +12,8 @@ from pathlib import Path
 import fault_cases as faults
 import fault_world
 import pytest
-from fault_world import NAME, STEPS, World, ended, steps_taken, wait_until
+from fault_watching import has_entered
+from fault_world import NAME, STEPS, World, ended, lora_content, steps_taken, wait_until
 
 from lora_forge.engine.home import locate_engine
 from lora_forge.engine.stamps import EnvironmentStamp, write_environment_stamp
@@ -48,23 +48,11 @@ def stopped(world: World) -> Path:
     return run
 
 
-def passed(tally: faults.Tally) -> None:
-    assert tally.tried
-    assert tally.wrong == []
-
-
-@pytest.mark.parametrize(("whom", "count"), [("forge", 12), ("trainer", 8)])
-def test_a_kill_at_any_time_loses_no_committed_checkpoint(
-    world: World, undisturbed: faults.Reference, whom: str, count: int
-) -> None:
-    passed(faults.kill_at_random(world, undisturbed, count, whom=whom))
-
-
 def test_a_run_stopped_five_times_ends_as_an_undisturbed_one(world: World, undisturbed: faults.Reference) -> None:
     run = world.project / "five"
     for stop in range(1, 6):
         resume = ("--resume",) if stop > 1 else ()
-        process = world.train(*resume, "--run-dir", str(run), FAKE_STEP_S="0.25")
+        process = world.train(*resume, "--run-dir", str(run), FAKE_STEP_S="0.15")
         wait_until(lambda stop=stop: len(steps_taken(run)) >= 2 * stop, process)  # type: ignore[misc]
         process.send_signal(signal.SIGINT)
         assert ended(process)[0] == 130
@@ -73,28 +61,6 @@ def test_a_run_stopped_five_times_ends_as_an_undisturbed_one(world: World, undis
     assert told["data"]["attempts"] == 6
     assert faults.as_reference(run, undisturbed) == ""
     assert [event["step"] for event in steps_taken(run)] == list(range(1, STEPS + 1)), "no step was taken twice"
-
-
-def test_a_stop_in_any_phase_keeps_its_exit_code_and_leaves_nobody(world: World) -> None:
-    passed(faults.stops(world, 1))
-
-
-def test_one_of_many_starts_runs_and_the_others_exit_11(world: World) -> None:
-    tally, _ = faults.starts_at_once(world, 20)
-    passed(tally)
-
-
-def test_a_commit_killed_at_any_call_is_old_or_new(tmp_path: Path) -> None:
-    passed(faults.kill_each_call(tmp_path))
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_a_commit_that_fails_at_any_call_leaves_what_was_there(tmp_path: Path, number: int) -> None:
-    passed(faults.fail_each_call(tmp_path, number))
-
-
-def test_damage_to_ledger_and_state_is_noticed_and_the_sound_one_used(stopped: Path, tmp_path: Path) -> None:
-    passed(faults.mutations(stopped, tmp_path, 100))
 
 
 def test_a_damaged_newest_state_is_passed_over_and_said(
@@ -123,7 +89,7 @@ def test_a_state_that_the_ledger_does_not_vouch_for_is_never_used(world: World, 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("network.rank=8", "network.rank was 4, now 8"),
+        ("network.rank=8", "network.rank was 256, now 8"),
         ("schedule.batch_size=2", "schedule.batch_size was 1, now 2"),
         ("schedule.steps=24", "schedule.steps was 12, now 24"),
         ("data.resolution=576", "data.resolution was 512, now 576"),
@@ -166,7 +132,7 @@ def test_a_moved_dataset_and_a_new_cadence_may_change(
     assert code == 0, told
     assert any("schedule.checkpoint_every was 3, now 2" in finding["message"] for finding in told["findings"])
     lora = f"{NAME}.safetensors"
-    assert (run / "output" / lora).read_bytes() == undisturbed.loras[lora]
+    assert lora_content(run / "output" / lora) == undisturbed.loras[lora]
 
 
 @pytest.mark.parametrize("name", ["plan.json", "request.json", "preset.yaml"])
@@ -212,7 +178,7 @@ def test_an_attempt_that_was_killed_is_closed_by_the_next_one(world: World, tmp_
     wait_until(lambda: len(steps_taken(run)) >= 7, process)
     faults.kill_hard(process)
     process = world.train("--run-dir", str(run), "--resume", FAKE_LOAD_S="30")
-    wait_until(lambda: "loading" in faults._text(run / "attempts/02/events.jsonl"), process)
+    wait_until(lambda: has_entered("loading", run, 2, process), process)
     process.send_signal(signal.SIGTERM)
     assert ended(process)[0] == 143
     _, told = world.forge("runs", "ls", "--runs", str(run.parent), "--json")
@@ -331,12 +297,7 @@ def test_a_running_run_is_not_removed(world: World) -> None:
     assert ended(process)[0] == 143
 
 
-def test_paths_of_every_name_work_and_what_is_no_utf8_is_refused(tmp_path: Path) -> None:
-    passed(faults.odd_paths(World(tmp_path)))
-
-
-def test_no_secret_and_no_name_is_written(world: World, undisturbed: faults.Reference) -> None:
-    passed(faults.canaries(world))
+def test_no_name_of_a_machine_or_person_is_written(world: World, undisturbed: faults.Reference) -> None:
     ledger = (world.project / "undisturbed" / "ledger.jsonl").read_text()
     assert platform.node() not in ledger
     assert str(world.root) not in ledger

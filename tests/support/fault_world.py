@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import random
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
+from fault_watching import MARK, PATIENCE_S, ended, engine_pids, kill_hard, steps_taken, wait_until
 
 from lora_forge.engine.home import locate_engine
 from lora_forge.engine.pin import COMMIT, REPOSITORY
 from lora_forge.engine.stamps import CheckoutStamp, EnvironmentStamp, write_checkout_stamp, write_environment_stamp
 
+__all__ = [
+    "EVERY",
+    "FORGE",
+    "MODEL",
+    "NAME",
+    "PATIENCE_S",
+    "STEPS",
+    "World",
+    "ended",
+    "engine_pids",
+    "kill_hard",
+    "steps_taken",
+    "wait_until",
+]
+
 ENGINE = Path(__file__).parents[1] / "faults" / "fake_engine.py"
 FORGE = Path(sys.executable).with_name("forge")
-PATIENCE_S = 60.0
 STEPS, EVERY = 12, 3
+PICTURES = 4
 NAME = "ohwx-fast-iteration"
 WIDTH, RANK = 1024, 256  # a LoRA of 2 MB, so that a save takes long enough to be broken
 UNET = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1"
@@ -46,6 +60,7 @@ class World:
         self.home = root / "home"
         self.env = {
             **{key: value for key, value in os.environ.items() if not key.startswith("FORGE_")},
+            MARK: str(root),
             "FORGE_HOME": str(self.home),
             "HOME": str(root / "person"),
             "XDG_CONFIG_HOME": str(root / "no-config"),
@@ -78,9 +93,12 @@ class World:
             *more,
         ]
 
-    def start(self, *arguments: str, env: Mapping[str, str] | None = None, **more: Any) -> subprocess.Popen[bytes]:
+    def start(
+        self, *arguments: str, env: Mapping[str, str] | None = None, behind: Sequence[str] = (), **more: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start forge, ``behind`` the words of another command where some are given."""
         return subprocess.Popen(
-            [str(FORGE), *arguments],
+            [*behind, str(FORGE), *arguments],
             cwd=self.project,
             env={**self.env, **(env or {})},
             stdout=subprocess.PIPE,
@@ -100,7 +118,7 @@ class World:
         return self.project / "runs" / f"{NAME}-001"
 
     def loras(self, run: Path | None = None) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in sorted(((run or self.run) / "output").glob("*.safetensors"))}
+        return loras_in(run or self.run)
 
     def _make_engine(self) -> None:
         home = locate_engine({"FORGE_HOME": str(self.home)})
@@ -121,15 +139,18 @@ class World:
             header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
             offset += size
         text = json.dumps(header).encode()
-        (self.root / "base.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(offset))
+        with (self.root / "base.safetensors").open("wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text)
+            file.truncate(8 + len(text) + offset)
 
     def _make_pictures(self) -> None:
         from PIL import Image
 
         photos = self.project / "photos"
         photos.mkdir(exist_ok=True)
-        for index in range(4):
-            Image.new("RGB", (512, 512), (index * 40, 60, 120)).save(photos / f"{index}.png")
+        for index in range(PICTURES):
+            small = random.Random(index).randbytes(8 * 8 * 3)  # each its own: one may be held out for validation
+            Image.frombytes("RGB", (8, 8), small).resize((512, 512)).save(photos / f"{index}.png", compress_level=1)
             (photos / f"{index}.txt").write_text(f"ohwx, a man in scene {index}\n")
 
     def _make_shapes(self) -> None:
@@ -140,47 +161,13 @@ class World:
         (self.root / "shapes.json").write_text(json.dumps(shapes))
 
 
-def ended(process: subprocess.Popen[bytes]) -> tuple[int, dict[str, Any]]:
-    out, err = process.communicate(timeout=PATIENCE_S)
-    assert out, (process.returncode, err.decode(errors="replace"))
-    told = json.loads(out)
-    assert isinstance(told, dict)
-    return process.returncode, told
+def loras_in(run: Path) -> dict[str, bytes]:
+    return {path.name: lora_content(path) for path in sorted((run / "output").glob("*.safetensors"))}
 
 
-def steps_taken(run: Path) -> list[dict[str, Any]]:
-    """Every step event of every attempt, in order."""
-    found = []
-    for events in sorted(run.glob("attempts/*/events.jsonl")):
-        for line in events.read_bytes().split(b"\n"):
-            if b'"step"' in line and line.endswith(b"}"):
-                event = json.loads(line)
-                found += [event] if event["event"] == "step" else []
-    return found
-
-
-def wait_until(true: Callable[[], object], process: subprocess.Popen[bytes] | None = None) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to that"
-        assert process is None or process.poll() is None, process.communicate()  # type: ignore[union-attr]
-        time.sleep(0.01)
-
-
-def engine_pids(world: World) -> list[int]:
-    """Every living process of the fake engine below this world."""
-    mark, found = str(world.root), []
-    for process in psutil.process_iter(["pid"]):
-        try:
-            if "fake_engine.py" in " ".join(process.cmdline()) and process.environ().get("FAKE_SHAPES", "").startswith(
-                mark
-            ):
-                found += [process.pid] if process.status() != psutil.STATUS_ZOMBIE else []
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
-
-
-def kill_hard(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+def lora_content(path: Path) -> bytes:
+    """Header and numbers; safetensors writes the header's entries in no fixed order."""
+    content = path.read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    return json.dumps(header, sort_keys=True).encode() + content[8 + length :]

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
-import sys
-import zipfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import tiny_engine
 
 from lora_forge.engine.home import EngineHome
 
-REPOSITORY = "https://engine.invalid/tiny"
-
-# Imports at once, or slowly where a test says so, leaving a mark at its start and its end.
-TINY = """
-import os, pathlib, time
-marks = os.environ.get("TINY_MARKS")
-if marks and not pathlib.Path(marks, "started").exists():
-    pathlib.Path(marks, "started").touch()
-    time.sleep(2)
-    pathlib.Path(marks, "ended").touch()
-"""
+REPOSITORY = tiny_engine.REPOSITORY
 
 
 @pytest.fixture(autouse=True)
 def git_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nobody's git configuration but the one written here."""
-    settings = tmp_path / "gitconfig"
-    settings.write_text("[user]\n\tname = T\n\temail = t@invalid\n[uploadpack]\n\tallowFilter = true\n")
+    settings = tiny_engine.write_git_settings(tmp_path / "gitconfig")
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
@@ -42,112 +28,26 @@ def git_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def git() -> Callable[..., str]:
-    def run(tree: Path, *arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(tree), *arguments], check=True, capture_output=True, text=True
-        ).stdout.strip()
-
-    return run
+    return tiny_engine.run_git
 
 
 @pytest.fixture
-def upstream(tmp_path: Path, git_settings: Path, git: Callable[..., str]) -> Path:
+def upstream(tmp_path: Path, git_settings: Path) -> Path:
     """The repository that the settings rewrite ``REPOSITORY`` to."""
-    tree = tmp_path / "upstream"
-    (tree / "library").mkdir(parents=True)
-    (tree / "docs").mkdir()
-    (tree / "library" / "train_util.py").write_text("import tiny\n")
-    (tree / "train_network.py").write_text("import library.train_util\n")
-    (tree / "docs" / "manual.md").write_text("long\n")
-    git(tree, "init", "-q", "-b", "main")
-    git(tree, "add", ".")
-    git(tree, "commit", "-q", "-m", "one")
-    with git_settings.open("a") as stream:
-        stream.write(f'[url "file://{tree}"]\n\tinsteadOf = {REPOSITORY}\n')
-    return tree
+    return tiny_engine.make_upstream(tmp_path / "upstream", git_settings)
 
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Path:
-    """A folder with one wheel, ``tiny`` 1.0."""
-    folder = tmp_path / "shelf"
-    folder.mkdir()
-    info = "tiny-1.0.dist-info"
-    files = {
-        "tiny.py": TINY,
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
-    with zipfile.ZipFile(folder / "tiny-1.0-py3-none-any.whl", "w") as wheel:
-        for name, text in {**files, f"{info}/RECORD": record}.items():
-            wheel.writestr(name, text)
-    return folder
+    return tiny_engine.make_shelf(tmp_path / "shelf")
 
 
 @pytest.fixture
 def home(tmp_path: Path, upstream: Path, shelf: Path, git: Callable[..., str]) -> EngineHome:
     """Where the tiny engine will be installed; nothing is there yet."""
-    wheel = hashlib.sha256((shelf / "tiny-1.0-py3-none-any.whl").read_bytes()).hexdigest()
-    lock = tmp_path / "tiny.txt"
-    lock.write_text(f"--no-index\n--find-links {shelf}\ntiny==1.0 --hash=sha256:{wheel}\n")
-    return EngineHome(
-        checkout=tmp_path / "home" / "sd-scripts",
-        environment=tmp_path / "home" / "engine" / "tiny",
-        variant="tiny",
-        lock=lock,
-        lock_sha256=hashlib.sha256(lock.read_bytes()).hexdigest(),
-        commit=git(upstream, "rev-parse", "HEAD"),
-        packages=("tiny",),
-        scripts=("library.train_util", "train_network"),
-    )
-
-
-INSTALLER = """
-import ast, os, signal, sys
-from pathlib import Path
-from lora_forge.engine.home import EngineHome
-from lora_forge.engine.install import install_engine
-
-PATHS = ("checkout", "environment", "lock")
-WRITES = {
-    "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree", "os.chmod",
-    "subprocess.Popen", "fcntl.flock",
-}
-repository, fields, kind, moment = sys.argv[1], ast.literal_eval(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-home = EngineHome(**{key: Path(value) if key in PATHS else value for key, value in fields.items()})
-seen = 0
-
-def count():
-    global seen
-    seen += 1
-    if seen == moment:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def report(line):
-    print(line, flush=True)
-    if kind == "report":
-        count()
-
-def watch(event, arguments):
-    written = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-    if event in WRITES or written:
-        count()
-
-if kind in ("event", "forced"):
-    sys.addaudithook(watch)
-install_engine(home, repository=repository, report=report, force=kind == "forced")
-print("moments", seen)
-"""
+    return tiny_engine.tiny_home(tmp_path, shelf, git(upstream, "rev-parse", "HEAD"))
 
 
 @pytest.fixture
 def installer() -> Callable[..., subprocess.Popen[str]]:
-    """Start a real installing process, which may kill itself at the ``moment``-th report or write."""
-
-    def start(home: EngineHome, kind: str = "never", moment: int = 0) -> subprocess.Popen[str]:
-        fields = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(home).items()}
-        argv = [sys.executable, "-c", INSTALLER, REPOSITORY, repr(fields), kind, str(moment)]
-        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    return start
+    return tiny_engine.start_installer
