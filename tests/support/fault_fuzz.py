@@ -27,7 +27,8 @@ from lora_forge.errors import DatasetError
 from lora_forge.runs.directory import RunDir
 from lora_forge.runs.staging import StagedImage, StagedSubset, stage_dataset
 from lora_forge.settings import Source, Written
-from lora_forge.workflow.gather import Gathered, Invocation, gather
+from lora_forge.workflow.gather import Gathered, gather
+from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.planning import decide, render_run
 
 NASTY = (

@@ -120,7 +120,8 @@ def read_only(world: World, reference: Reference, stopped: Path) -> Tally:
 
 def _told_where(code: int, told: dict[str, Any], name: str) -> bool:
     text = str(told["error"])
-    return code == 3 and name in text and "Permission denied" in text and "(None)" not in text
+    why = "Permission denied" in text or "read-only" in text
+    return code == 3 and name in text and why and "(None)" not in text
 
 
 def _below(folder: Path) -> list[Path]:
