@@ -27,7 +27,7 @@ def size(images: int) -> Sizing:
     steps = clamp(rounded, FEWEST_STEPS, MOST_STEPS)
     return Sizing(
         rank=Sized(RANK, "identity: rank 16 whatever the dataset size; above 24 it memorises skin and pose"),
-        alpha=Sized(ALPHA, "identity: half the rank, so the adapter learns at half strength"),
+        alpha=Sized(ALPHA, "identity: alpha 8 whatever the dataset size; at rank 16 that is half strength"),
         repeats=Sized(REPEATS, "identity: two repeats, so that a bucket seldom ends in a lone image"),
         steps=Sized(
             steps,

@@ -100,6 +100,7 @@ def resume_folder(
     from lora_forge.runs.record import read_run
 
     run = RunDir(folder)
+    _refuse_foreign(folder)
     with holding_run(folder):
         if not has_ledger(folder):
             return _begin_again(run, call, watcher, grace_s)
@@ -111,15 +112,22 @@ def resume_folder(
         return _go_on(task, record)
 
 
-def _begin_again(run: RunDir, call: Invocation, watcher: Watcher, grace_s: float) -> RunResult:
-    """A run that was killed while it was laid out: nothing had begun, so begin."""
+def _refuse_foreign(folder: Path) -> None:
+    """A folder that holds other things than a run; nothing of ours is left in it, not even a lock."""
     from lora_forge.runs.directory import never_began
+    from lora_forge.runs.ledger import has_ledger
     from lora_forge.runs.lock import LOCK
 
-    if not never_began(run.path):
-        foreign = sorted(entry.name for entry in run.path.iterdir() if entry.name != LOCK)
-        message = f"{run.path} is no run of forge: it holds {foreign[0]!r} and no ledger"
-        raise InvalidInput(message, "--run-dir with the folder of a run; forge runs ls")
+    if has_ledger(folder) or never_began(folder):
+        return
+    foreign = sorted(entry.name for entry in folder.iterdir() if entry.name != LOCK)
+    message = f"{folder} is no run of forge: it holds {foreign[0]!r} and no ledger"
+    raise InvalidInput(message, "--run-dir with the folder of a run; forge runs ls")
+
+
+def _begin_again(run: RunDir, call: Invocation, watcher: Watcher, grace_s: float) -> RunResult:
+    """A run that was killed while it was laid out: nothing had begun, so begin."""
+    _refuse_foreign(run.path)
     return start_held(call, looked_plan(call, watcher), run.path, watcher, dry_run=False, grace_s=grace_s)
 
 

@@ -208,3 +208,15 @@ def test_no_damage_to_what_lies_beside_the_ledger_keeps_a_run_from_going_on(worl
         faults.mutate(run / name, chance)
         assert resume(Invocation({}, (), world.env, world.project, run_dir=run)) == REACHED, name
         assert read_run(run).plan == read_run(begun).plan, name
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--resume",)])
+def test_a_folder_of_somebody_elses_is_refused_and_nothing_is_left_in_it(world: World, more: tuple[str, ...]) -> None:
+    theirs = world.project / "theirs"
+    shutil.rmtree(theirs, ignore_errors=True)
+    theirs.mkdir()
+    (theirs / "diary.txt").write_text("dear diary")
+    code, told = world.forge(*world.arguments("--run-dir", str(theirs), *more))
+    assert code == 3, told
+    assert "theirs" in told["error"]["message"]
+    assert [entry.name for entry in theirs.iterdir()] == ["diary.txt"]
