@@ -12,7 +12,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -44,18 +44,18 @@ def holding_run(folder: Path) -> Iterator[None]:
             raise _locked(folder, read_holder(folder))
         _refuse_foreign(folder)
         _write_holder(descriptor, myself().as_json())
-        _HELD.add(place)
+        _HELD[place] = descriptor
         try:
             yield
         finally:
-            _HELD.discard(place)
+            del _HELD[place]
             _write_holder(descriptor, b"")
     finally:
         os.close(descriptor)
 
 
-_HELD: set[Path] = set()
-"""The run directories that this process holds."""
+_HELD: dict[Path, int] = {}
+"""The run directories that this process holds, with the lock's descriptor."""
 
 
 @contextmanager
@@ -63,37 +63,60 @@ def holding_early(folder: Path | None) -> Iterator[None]:
     """Hold a run directory that was named, from before the planner is imported: of many starts all but one end quickly.
 
     Only a lock of somebody else is told here; whoever makes and fills the folder
-    says better what is wrong with it. What fails leaves no empty folder behind.
+    says better what is wrong with it. What fails leaves no new folder behind.
 
     Raises:
         Locked: another process holds it.
     """
     with ExitStack() as held:
-        if folder is not None:
-            _hold_if_possible(folder, held)
+        made = _hold_if_possible(folder, held) if folder is not None else []
         try:
             yield
         except BaseException:
-            if folder is not None and folder.resolve() in _HELD:
-                _remove_if_bare(folder)
+            if folder is not None:
+                leave_nothing(folder, made)
             raise
 
 
-def _hold_if_possible(folder: Path, held: ExitStack) -> None:
+def _hold_if_possible(folder: Path, held: ExitStack) -> list[Path]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if is_somebodys(folder):
+            return []
+        made = make_missing(folder)
         held.enter_context(holding_run(folder))
     except Locked:
         raise
     except (OSError, ValueError, ForgeError):
-        return
+        return []
+    return made
 
 
-def _remove_if_bare(folder: Path) -> None:
+def is_somebodys(folder: Path) -> bool:
+    """Whether things lie there and no lock ever did: no run's, so not even a lock is put beside them."""
+    with suppress(OSError):  # who uses the folder says what is wrong with it
+        return folder.is_dir() and not (folder / LOCK).exists() and any(folder.iterdir())
+    return False
+
+
+def make_missing(folder: Path) -> list[Path]:
+    """Make a folder and those above it; which there were not yet, the innermost first."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def leave_nothing(folder: Path, made: Iterable[Path]) -> None:
+    """Where nothing but our own lock lies, take it away, and the folders that were ``made`` for it.
+
+    By now another start may have made the folder anew: its lock has the same name.
+    """
     with suppress(OSError):
-        if [entry.name for entry in folder.iterdir()] == [LOCK]:
+        descriptor = _HELD.get(folder.resolve())
+        is_ours = descriptor is not None and _is_at(descriptor, folder / LOCK)
+        if is_ours and [entry.name for entry in folder.iterdir()] == [LOCK]:
             (folder / LOCK).unlink()
-            folder.rmdir()
+        for each in made:
+            each.rmdir()
 
 
 def read_holder(folder: Path) -> Holder | None:

@@ -22,40 +22,37 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def holding_new(folder: Path) -> Iterator[None]:
+def holding_new(folder: Path, made: Sequence[Path] = ()) -> Iterator[None]:
     """Hold a folder for a new run, from before the plan is made; what fails before it is a run leaves nothing behind.
+
+    ``made`` are folders that were made for it already.
 
     Raises:
         Locked: another process holds it.
         InvalidInput: it cannot be made, or something lies in it already.
     """
-    from lora_forge.runs.directory import never_began, refuse_used
-    from lora_forge.runs.lock import holding_run
+    from lora_forge.runs.directory import clear_laid_out, never_began, refuse_used
+    from lora_forge.runs.lock import holding_run, is_somebodys, leave_nothing
 
-    make_folder(folder)
+    made = (*made, *make_folder(folder))
+    if is_somebodys(folder):
+        refuse_used(folder)
     with holding_run(folder):
         refuse_used(folder)
         try:
             yield
         except BaseException:
             if never_began(folder):
-                _leave_nothing(folder)
+                with suppress(OSError):  # what stays carries the mark of a run that never began: the next one clears it
+                    clear_laid_out(folder)
+                leave_nothing(folder, made)
             raise
 
 
-def _leave_nothing(folder: Path) -> None:
-    """Best effort: what stays carries the mark of a run that never began, and is cleared by the next one."""
-    from lora_forge.runs.directory import clear_laid_out
-    from lora_forge.runs.lock import LOCK
+def make_folder(folder: Path) -> list[Path]:
+    """Make the folder; which ones there were not yet."""
+    from lora_forge.runs.lock import make_missing
 
-    with suppress(OSError):
-        clear_laid_out(folder)
-        if [entry.name for entry in folder.iterdir()] == [LOCK]:
-            (folder / LOCK).unlink()
-            folder.rmdir()
-
-
-def make_folder(folder: Path) -> None:
     try:
         str(folder).encode()
     except UnicodeEncodeError as problem:
@@ -64,7 +61,7 @@ def make_folder(folder: Path) -> None:
             f"the run directory {shown} is not named in UTF-8", "--run-dir with another name"
         ) from problem
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        return make_missing(folder)
     except OSError as problem:
         raise unwritable(problem) from problem
 

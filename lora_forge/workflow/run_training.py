@@ -63,7 +63,7 @@ def start_run(call: Invocation, watcher: Watcher, *, dry_run: bool = False, grac
         folder = next_run_dir(runs_folder(planned.gathered.request, call.cwd), planned.planned.plan.name.value)
     except OSError as problem:
         raise unwritable(problem) from problem
-    with holding_new(folder):
+    with holding_new(folder, made=(folder,)):
         return start_held(call, planned, folder, watcher, dry_run=dry_run, grace_s=grace_s)
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lora_forge.errors import Locked
+from lora_forge.errors import InvalidInput, Locked
 from lora_forge.holder import Holder, boot_id, machine_id, start_ticks
 from lora_forge.runs import lock
 from lora_forge.runs.lock import LOCK, holding_run, is_held, read_holder
+from lora_forge.workflow.run_layout import holding_new
 
 pytestmark = pytest.mark.processes
 
@@ -125,11 +126,35 @@ def test_a_process_holds_what_it_holds_already(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
 
 
-def test_a_start_that_fails_leaves_no_folder_that_it_held_early(tmp_path: Path) -> None:
+def test_a_start_that_fails_leaves_no_folder_that_was_made_for_it(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), lock.holding_early(tmp_path / "runs" / "new"):
         assert is_held(tmp_path / "runs" / "new")
         raise RuntimeError
-    assert not (tmp_path / "runs" / "new").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_start_that_fails_leaves_an_empty_folder_of_a_person_as_it_was(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), lock.holding_early(tmp_path):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_start_that_fails_takes_no_lock_from_one_that_made_the_folder_anew(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(RuntimeError), lock.holding_early(run):
+        lock.leave_nothing(run, [run])  # as the layout does, before the error is told
+        run.mkdir()
+        other = other_process(run)
+        raise RuntimeError
+    assert is_held(run)
+    other.communicate()
+
+
+def test_no_lock_is_put_into_a_folder_of_other_things(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").touch()
+    with lock.holding_early(tmp_path), pytest.raises(InvalidInput, match="not empty"), holding_new(tmp_path):
+        raise AssertionError
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300, "\udcff"])
