@@ -105,7 +105,7 @@ def test_a_signal_at_any_moment_of_a_plan_has_one_of_two_ends(world: World, sign
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_result_is_verified_does_not_cost_the_result(world: World, signum: int) -> None:
-    slowed = Slowed(world, "lora_forge.runs.verify:verify_lora", f"verified-{signum}")
+    slowed = Slowed(world, "lora_forge.workflow.run_ending:expected_lora", f"verified-{signum}", FAKE_STEP_S="0.2")
     code, told = slowed.signalled(signum)
     assert code == 0, told
     assert read_run(slowed.run).done
