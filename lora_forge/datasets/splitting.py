@@ -214,28 +214,30 @@ class _Choice:
 
 
 def _places(facts: DatasetFacts, pixels: Mapping[Path, PixelFacts]) -> list[_Place]:
-    """Images that could not be looked at have no digest and stay in training, where the scan speaks of them."""
+    """Images that could not be read or decoded stay in training, where the checks speak of them."""
     several = len(facts.subsets) > 1
     places = []
     for number, subset in enumerate(facts.subsets):
         for index, image in enumerate(subset.images if not subset.is_reg else ()):
             path = subset.folder / image.name
             known = pixels.get(path)
-            if known is not None and known.digest:
+            if known is not None and known.digest and not known.problem:
                 name = f"{subset.folder.name}/{image.name}" if several else image.name
                 places.append(_Place(number, index, path, name, known.digest))
     return places
 
 
 def _groups(places: Sequence[_Place], pixels: Mapping[Path, PixelFacts]) -> dict[_Place, int]:
-    """Look-alikes and copies share a number."""
+    """Look-alikes and copies share a number, and so do the places of one file."""
     from lora_forge.datasets.near_duplicates import copies, look_alikes
 
-    by_path = {place.path: place for place in places}
+    by_path: dict[Path, list[_Place]] = {}
+    for place in places:
+        by_path.setdefault(place.path, []).append(place)  # a folder may be named twice
     seen = {path: pixels[path] for path in by_path}
-    number = {place: index for index, place in enumerate(places)}
+    number = {place: index for index, twins in enumerate(by_path.values()) for place in twins}
     for group in (*look_alikes(seen), *copies(seen)):
-        members = [by_path[path] for path in group]
+        members = [place for path in group for place in by_path[path]]
         numbers = {number[member] for member in members}
         for place, own in number.items():
             if own in numbers:

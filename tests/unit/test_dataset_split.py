@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from lora_forge.datasets.facts import DatasetFacts
+from lora_forge.datasets.importing import SubsetSource, scan_sources
 from lora_forge.datasets.look import look
 from lora_forge.datasets.pixel_cache import PixelCache
 from lora_forge.datasets.scan import scan_dataset
@@ -68,6 +70,31 @@ def test_the_choice_is_of_contents_whatever_they_are_called_and_wherever_they_li
     for number, path in enumerate(sorted(root.glob("*.png"), reverse=True)):
         shutil.copy(path, moved / f"renamed-{number}.png")
     assert {image.digest for image in split(moved.parent, 3).chosen} == digests
+
+
+def test_a_picture_that_cannot_be_decoded_is_not_held_out(root: Path) -> None:
+    """Among those held out nobody would speak of it, and the engine would stop on it."""
+    for victim in list(root.glob("*.png"))[:6]:
+        os.truncate(victim, victim.stat().st_size // 2)
+    chosen = names(split(root, 5))
+    assert len(chosen) == 5 and all(is_whole(root / name) for name in chosen)
+
+
+def is_whole(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except OSError:
+        return False
+    return True
+
+
+def test_of_a_folder_named_twice_no_held_out_picture_is_trained_on(root: Path) -> None:
+    facts, _ = scan_sources([SubsetSource(root), SubsetSource(root, class_tokens="a man")], caption_extension=".txt")
+    with PixelCache(root.parent / "cache" / "pixels.sqlite") as cache:
+        result = split_dataset(facts, look(training_paths(facts), cache).pixels, 3)
+    held = {image.name for subset in result.facts.held_out for image in subset.images}
+    assert len(held) == 3 and not held & trained_on(result.facts)
 
 
 def test_another_seed_chooses_other_images(root: Path) -> None:
