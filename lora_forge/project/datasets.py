@@ -14,11 +14,11 @@ name does begin with one is written ``./{name``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
+import os
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lora_forge.findings import Finding, error
+from lora_forge.findings import Finding, error, warning
 from lora_forge.presets.keys import cut, did_you_mean, printable, shown
 from lora_forge.presets.yaml_reader import read_value
 from lora_forge.settings import Value, Written
@@ -63,12 +63,18 @@ def read_folders(written: Written, findings: list[Finding]) -> tuple[AskedFolder
     items: list[Value] = [*value] if isinstance(value, list) else [value]
     found = [_read_folder(item, written, findings) for item in items]
     folders = [folder for folder in found if folder is not None]
-    paths = [str(Path(folder.path)) for folder in folders]
-    twice = sorted({path for path in paths if paths.count(path) > 1})
-    for path in twice:
-        message = f"{cut(path)} is named twice."
-        findings.append(error("dataset-twice", message, "Name it once, with more repeats.", written.where))
-    return tuple(folders) if len(folders) == len(items) and not twice else ()
+    return tuple(folders) if len(folders) == len(items) else ()
+
+
+def named_twice(folders: Sequence[AskedFolder]) -> list[Finding]:
+    """No error: a dataset TOML may name one folder in two of its datasets, and such a run must be able to go on."""
+    places = [os.path.realpath(folder.path) for folder in folders]
+    findings = []
+    for at, (folder, place) in enumerate(zip(folders, places, strict=True)):
+        if place in places[:at]:
+            message = f"{cut(folder.path)} is named twice, so its pictures count twice."
+            findings.append(warning("dataset-twice", message, "Name it once, with more repeats.", folder.written.where))
+    return findings
 
 
 def _read_folder(item: Value, written: Written, findings: list[Finding]) -> AskedFolder | None:

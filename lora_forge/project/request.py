@@ -17,7 +17,7 @@ from lora_forge.findings import Finding, error, warning
 from lora_forge.presets.keys import RUN_KEYS, cut, did_you_mean, nearest, preset_leaves, printable, shown
 from lora_forge.presets.loader import is_path, parse_set, shown_path
 from lora_forge.presets.yaml_reader import hides_keys, read_settings_file
-from lora_forge.project.datasets import AskedFolder, read_folders
+from lora_forge.project.datasets import AskedFolder, named_twice, read_folders
 from lora_forge.settings import Layer, Scalar, Source, Value, Written
 
 PROJECT_FILE = "forge.yaml"
@@ -241,7 +241,9 @@ def _folders(places: Iterable[_Spoken], findings: list[Finding]) -> tuple[AskedF
         if (written := place.values.get("dataset")) is not None and written.value is not None
         if (folders := read_folders(written, findings))
     ]
-    return tuple(named[0]) if named else ()
+    folders = tuple(named[0]) if named else ()
+    findings += named_twice(folders)
+    return folders
 
 
 def _first_folder(folders: Sequence[AskedFolder]) -> Written | None:
@@ -294,7 +296,7 @@ def _absolute(text: str, base: Path) -> str:
 
 def _with_dataset(request: Request, cwd: Path) -> Request:
     folder = cwd / DATASET_FOLDER
-    if request.dataset is not None or not folder.is_dir():
+    if request.dataset is not None or "dataset" in request.unsound or not folder.is_dir():
         return request
     why = "a folder of this name lies in the current folder"
     fallback = Written(str(folder.absolute()), Source.DEFAULT, DATASET_FOLDER, why)

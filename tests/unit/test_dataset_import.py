@@ -292,7 +292,6 @@ def asked(dataset: Value, tmp_path: Path) -> tuple[Request, list[Finding]]:
         "{repeats: 2}",
         "{path: a, repaets: 2}",
         "{path: a",
-        ["a", "./a"],
         ["a", 3],
         [""],
         {"path": 3},

@@ -96,6 +96,23 @@ def test_a_folder_called_dataset_is_the_fallback(cwd: Path) -> None:
     assert gather(cwd, {"dataset": "other"})[0].path("dataset") == cwd / "other"
 
 
+def test_no_fallback_takes_the_place_of_a_dataset_that_is_named_wrongly(cwd: Path) -> None:
+    (cwd / "dataset").mkdir()
+    request, _, findings = gather(cwd, {"dataset": "{paht: photos}"})
+    assert request.path("dataset") is None
+    assert {finding.code for finding in findings} == {"unknown-key", "project-value"}
+
+
+def test_a_folder_named_twice_is_told_however_it_is_written(cwd: Path) -> None:
+    """And is no error: a dataset TOML may do it, and its run goes on by the same words."""
+    (cwd / "photos").mkdir()
+    (cwd / "link").symlink_to("photos")
+    for other in ("photos/", str(cwd / "photos"), "link"):
+        request, _, findings = gather(cwd, {"dataset": ["photos", other]})
+        assert [finding.code for finding in findings] == ["dataset-twice"], other
+        assert len(request.folders) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "where", "hint"),
     [
