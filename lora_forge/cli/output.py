@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Protocol, TextIO, TypeVar, cast
 
 from lora_forge.errors import ForgeError
 from lora_forge.neutral import CommandFilter, json_without_commands, neutral
@@ -84,8 +84,7 @@ def show(
             result = use_case()
             stop.insist()
             with stop.noting(most=1):
-                _tell(result, as_text, unsaid, as_json=as_json)
-            code = result.exit_code
+                code = _tell(result, as_text, unsaid, as_json=as_json)
         except BrokenPipeError:  # whoever reads has seen enough; click leaves quietly
             raise
         except (Exception, KeyboardInterrupt, StopNow) as problem:  # noqa: BLE001  # told as what it is
@@ -99,12 +98,35 @@ def show(
 
 def _tell(
     result: R, as_text: Callable[[R, Console], None], unsaid: Callable[[R], Sequence[Finding]], *, as_json: bool
-) -> None:
+) -> int:
+    """Print the result; its exit code, or 1 where nobody can know that it was printed whole."""
     if as_json:
-        print_json(result.data(), result.findings, ok=result.exit_code == 0)
-        return
-    as_text(result, console())
-    print_findings(unsaid(result))
+        untold = _to_stdout(lambda: print_json(result.data(), result.findings, ok=result.exit_code == 0))
+    else:
+        untold = _to_stdout(lambda: as_text(result, console()))
+        print_findings(unsaid(result))
+    if untold:
+        message = f"the result could not be printed: {untold}"
+        return fail(ForgeError(message, "send stdout elsewhere; what was done is done"), as_json=False)
+    return result.exit_code
+
+
+def _to_stdout(write: Callable[[], object]) -> str:
+    """Print; why stdout did not take all of it, as on a full disk, or nothing.
+
+    What is left in its buffer then goes nowhere, else Python would try it once
+    more at the end, and turn every exit code into 120.
+    """
+    try:
+        write()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough
+        raise
+    except OSError as problem:
+        with suppress(OSError, ValueError):
+            _lead_nowhere(sys.stdout)
+        return problem.strerror or str(problem)
+    return ""
 
 
 def _fail(problem: BaseException, *, as_json: bool) -> int:
@@ -117,9 +139,8 @@ def _fail(problem: BaseException, *, as_json: bool) -> int:
 
 
 def fail(error: ForgeError, *, as_json: bool) -> int:
-    """Print an error in the form the caller wants; the exit code that goes with it."""
-    if as_json:
-        print_json(None, error.findings, ok=False, error=error)
+    """Print an error in the form the caller wants, on stderr where stdout is full; the exit code that goes with it."""
+    if as_json and not _to_stdout(lambda: print_json(None, error.findings, ok=False, error=error)):
         return error.exit_code
     print_findings(error.findings)
     out = console(stderr=True)
@@ -212,9 +233,13 @@ class Aside(CommandFilter):
             yield
         except OSError:
             with suppress(OSError, ValueError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self._stream.fileno())
-                os.close(nowhere)
+                _lead_nowhere(self._stream)
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def plain(text: str) -> str:

@@ -20,7 +20,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @contextmanager
-def broken_stderr(how: str) -> Iterator[int]:
+def broken_stream(how: str) -> Iterator[int]:
     """A descriptor that every write fails on: its reader is gone, or its disk is full."""
     if how == "full":
         descriptor = os.open("/dev/full", os.O_WRONLY)
@@ -36,7 +36,7 @@ def broken_stderr(how: str) -> Iterator[int]:
 def test_a_stderr_that_cannot_be_written_ends_no_training(world: World, how: str, as_json: bool) -> None:
     run = Path(f"runs/{how}-{as_json}")
     arguments = [word for word in world.arguments("--run-dir", str(run)) if as_json or word != "--json"]
-    with broken_stderr(how) as descriptor:
+    with broken_stream(how) as descriptor:
         process = subprocess.Popen(
             [str(FORGE), *arguments],
             cwd=world.project,
@@ -48,6 +48,27 @@ def test_a_stderr_that_cannot_be_written_ends_no_training(world: World, how: str
     assert process.returncode == 0, out.decode()
     assert out
     assert [event["step"] for event in steps_taken(world.project / run)] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["preset", "ls"], 1, "the result could not be printed: No space left on device"),
+        (["preset", "show", "nobody"], 3, "There is no preset 'nobody'"),
+        (["preset", "nothing"], 2, "No such command 'nothing'"),
+    ],
+    ids=["result", "error", "usage"],
+)
+def test_what_a_full_stdout_does_not_take_is_said_on_stderr(
+    world: World, words: list[str], code: int, told: str, as_json: bool
+) -> None:
+    with broken_stream("full") as full:
+        command = [str(FORGE), *words, *(["--json"] if as_json else [])]
+        done = subprocess.run(command, env=world.env, cwd=world.project, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == code
+    assert told in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode() and "defect" not in done.stderr.decode()
 
 
 class Failing:
