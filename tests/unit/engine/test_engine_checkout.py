@@ -13,6 +13,7 @@ from lora_forge.engine.checkout import checkout_fault, ensure_checkout
 from lora_forge.engine.home import EngineHome
 from lora_forge.engine.stamps import read_checkout_stamp
 from lora_forge.engine.worktree import Worktree, allowed_protocols
+from lora_forge.engine.using import lock_of
 from lora_forge.errors import EngineError
 
 REPOSITORY = "https://engine.invalid/tiny"
@@ -30,7 +31,8 @@ def ensure(home: EngineHome, *, commit: str | None = None, repository: str = REP
 
 
 def beside(home: EngineHome) -> list[str]:
-    return sorted(path.name for path in home.checkout.parent.iterdir())
+    """What an install leaves; the lock of those who use it stays for the next."""
+    return sorted(path.name for path in home.checkout.parent.iterdir() if path != lock_of(home.checkout))
 
 
 def test_the_checkout_is_detached_sparse_and_partial(home: EngineHome, git: Git) -> None:
