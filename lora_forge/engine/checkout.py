@@ -18,12 +18,12 @@ from lora_forge.engine.stamps import (
     CheckoutStamp,
     read_checkout_stamp,
     read_head,
-    sync_folder,
     write_checkout_stamp,
 )
 from lora_forge.engine.using import replacing
 from lora_forge.engine.worktree import Worktree, allowed_protocols, refuse_unsafe_url, require_git
 from lora_forge.errors import EngineError
+from lora_forge.whole_file import sync_directory
 
 Report = Callable[[str], None]
 
@@ -103,7 +103,7 @@ def _replace(checkout: Path, repository: str, commit: str) -> Path | None:
         fresh.chmod(0o755)  # mkdtemp's own mode would shut other accounts out
         kept = give_way(checkout)
         fresh.rename(checkout)
-        sync_folder(checkout.parent)
+        sync_directory(checkout.parent)
     finally:
         sweep_leftovers(checkout)
     return kept

@@ -21,11 +21,11 @@ from lora_forge.engine.stamps import (
     ENVIRONMENT_STAMP,
     EnvironmentStamp,
     read_environment_stamp,
-    sync_folder,
     write_environment_stamp,
 )
 from lora_forge.engine.using import replacing
 from lora_forge.errors import EngineError
+from lora_forge.whole_file import sync_directory
 
 Report = Callable[[str], None]
 Run = Callable[[Sequence[str]], Ended]
@@ -85,7 +85,7 @@ def discard(environment: Path) -> None:
     """Remove an environment; the stamp goes first, so that half of one never counts as ready."""
     (environment / ENVIRONMENT_STAMP).unlink(missing_ok=True)
     if environment.exists():
-        sync_folder(environment)
+        sync_directory(environment)
         shutil.rmtree(environment)
 
 

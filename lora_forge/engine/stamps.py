@@ -7,9 +7,10 @@ an install killed at any point leaves either the old truth or the new one.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
+
+from lora_forge.whole_file import write_whole
 
 CHECKOUT_STAMP = "forge-checkout.json"  # inside .git, where the engine's tree stays clean
 ENVIRONMENT_STAMP = "ready.json"
@@ -60,15 +61,6 @@ def read_head(checkout: Path) -> str | None:
         return None
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames inside ``folder`` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _read(path: Path) -> dict[str, str]:
     """The note's text fields, or none at all where it is absent, torn or not ours."""
     try:
@@ -81,10 +73,4 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, fields: dict[str, str]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump({"schema_version": 1, **fields}, stream, indent=2)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+    write_whole(path, json.dumps({"schema_version": 1, **fields}, indent=2).encode())

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lora_forge.whole_file import sync_directory
+
 _MODE = 0o644
 
 
@@ -26,7 +28,7 @@ def write_new(path: Path, text: str) -> None:
             raise
         except OSError:  # a filesystem without hard links: exclusive, though not atomic
             _write_exclusively(path, text)
-    _sync_folder(path.parent)
+    sync_directory(path.parent)
 
 
 def write_over(path: Path, text: str) -> None:
@@ -40,7 +42,7 @@ def write_over(path: Path, text: str) -> None:
     mode = path.stat().st_mode & 0o7777 if path.exists() else _MODE
     with _written_beside(path, text, mode) as temporary:
         temporary.replace(path)
-    _sync_folder(path.parent)
+    sync_directory(path.parent)
 
 
 def yaml_text(value: str) -> str:
@@ -79,11 +81,3 @@ def _written_beside(path: Path, text: str, mode: int = _MODE) -> Iterator[Path]:
 def _write_exclusively(path: Path, text: str) -> None:
     with path.open("x", encoding="utf-8", newline="\n") as file:
         file.write(text)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
