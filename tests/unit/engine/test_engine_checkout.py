@@ -12,8 +12,8 @@ import pytest
 from lora_forge.engine.checkout import checkout_fault, ensure_checkout
 from lora_forge.engine.home import EngineHome
 from lora_forge.engine.stamps import read_checkout_stamp
-from lora_forge.engine.worktree import Worktree, allowed_protocols
 from lora_forge.engine.using import lock_of
+from lora_forge.engine.worktree import Worktree, allowed_protocols
 from lora_forge.errors import EngineError
 
 REPOSITORY = "https://engine.invalid/tiny"
