@@ -66,6 +66,11 @@ def read_folders(written: Written, findings: list[Finding]) -> tuple[AskedFolder
     return tuple(folders) if len(folders) == len(items) else ()
 
 
+def leading(folders: Sequence[AskedFolder]) -> AskedFolder:
+    """The one that stands for all: the first that is trained on, or else the first."""
+    return next((folder for folder in folders if not folder.reg), folders[0])
+
+
 def named_twice(folders: Sequence[AskedFolder]) -> list[Finding]:
     """No error: a dataset TOML may name one folder in two of its datasets, and such a run must be able to go on."""
     places = [os.path.realpath(folder.path) for folder in folders]

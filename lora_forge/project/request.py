@@ -17,7 +17,7 @@ from lora_forge.findings import Finding, error, warning
 from lora_forge.presets.keys import RUN_KEYS, cut, did_you_mean, nearest, preset_leaves, printable, shown
 from lora_forge.presets.loader import is_path, parse_set, shown_path
 from lora_forge.presets.yaml_reader import hides_keys, read_settings_file
-from lora_forge.project.datasets import AskedFolder, named_twice, read_folders
+from lora_forge.project.datasets import AskedFolder, leading, named_twice, read_folders
 from lora_forge.settings import Layer, Scalar, Source, Value, Written
 
 PROJECT_FILE = "forge.yaml"
@@ -58,7 +58,7 @@ class Request:
     gpus: Written | None = None
     vram: Written | None = None
     folders: tuple[AskedFolder, ...] = ()
-    """Every folder to train on; ``dataset`` is the first of them."""
+    """Every folder to train on; ``dataset`` is the first of them that is not for regularization."""
     unsound: frozenset[str] = field(default=frozenset(), compare=False)
     """Keys that are wrong where they are named, or may be named in a file that cannot be read: not to be missed."""
 
@@ -247,7 +247,10 @@ def _folders(places: Iterable[_Spoken], findings: list[Finding]) -> tuple[AskedF
 
 
 def _first_folder(folders: Sequence[AskedFolder]) -> Written | None:
-    return replace(folders[0].written, value=folders[0].path) if folders else None
+    if not folders:
+        return None
+    first = leading(folders)
+    return replace(first.written, value=first.path)
 
 
 def _check(key: str, written: Written, base: Path, findings: list[Finding]) -> Written | None:

@@ -25,7 +25,7 @@ def import_dataset_file(
     """A dataset TOML of the engine's in place of a folder: its folders, and a layer below the project's own."""
     from lora_forge.datasets.importing import import_dataset, is_refused
     from lora_forge.engine.dataset_schema import check_dataset_document
-    from lora_forge.project.datasets import AskedFolder
+    from lora_forge.project.datasets import AskedFolder, leading
     from lora_forge.project.request import PROJECT_FILE
 
     file = request.path("dataset")
@@ -48,8 +48,7 @@ def import_dataset_file(
         for source in imported.sources
     )
     lower = next((n for n, layer in enumerate(layers) if layer.label in (PROJECT_FILE, "--set")), len(layers))
-    first = next((folder for folder in folders if not folder.reg), folders[0])
-    request = replace(request, dataset=replace(place, value=first.path), folders=folders)
+    request = replace(request, dataset=replace(place, value=leading(folders).path), folders=folders)
     return request, [*layers[:lower], imported.layer(str(file)), *layers[lower:]]
 
 

@@ -103,6 +103,12 @@ def test_no_fallback_takes_the_place_of_a_dataset_that_is_named_wrongly(cwd: Pat
     assert {finding.code for finding in findings} == {"unknown-key", "project-value"}
 
 
+def test_the_dataset_is_named_by_a_folder_that_is_trained_on(cwd: Path) -> None:
+    request = gather(cwd, {"dataset": ["{path: people, reg: true}", "photos"]})[0]
+    assert (request.path("dataset"), len(request.folders)) == (cwd / "photos", 2)
+    assert gather(cwd, {"dataset": "{path: people, reg: true}"})[0].path("dataset") == cwd / "people"
+
+
 def test_a_folder_named_twice_is_told_however_it_is_written(cwd: Path) -> None:
     """And is no error: a dataset TOML may do it, and its run goes on by the same words."""
     (cwd / "photos").mkdir()
