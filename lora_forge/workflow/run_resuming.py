@@ -118,7 +118,7 @@ def _refuse_foreign(folder: Path) -> None:
     from lora_forge.runs.ledger import has_ledger
     from lora_forge.runs.lock import LOCK
 
-    if has_ledger(folder) or never_began(folder):
+    if never_began(folder) or has_ledger(folder):  # in this order: another start may begin its ledger just now
         return
     foreign = sorted(entry.name for entry in folder.iterdir() if entry.name != LOCK)
     message = f"{folder} is no run of forge: it holds {foreign[0]!r} and no ledger"
