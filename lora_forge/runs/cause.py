@@ -43,8 +43,8 @@ def cause_of(outcome: Outcome, known: Known = NOTHING_KNOWN) -> ForgeError | Non
     What forge itself did goes first, then the guest's own word, then the log,
     then the kernel's signal.
     """
-    if outcome.outcome == "done" and outcome.exit_code == 0:
-        return None
+    if outcome.outcome == "done" and (outcome.exit_code == 0 or outcome.stop_signal is not None):
+        return None  # a stop that came as the trainer was leaving spoils its exit code, and nothing else
     if outcome.stop_signal is not None and outcome.outcome in ("stopped", "vanished"):
         return _interrupted(outcome, outcome.stop_signal)
     return as_error(diagnosis_of(outcome, known), known)

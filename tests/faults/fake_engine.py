@@ -10,7 +10,7 @@ and one that was not does not.
 Environment: ``FAKE_SHAPES`` (JSON: tensor name → shape), ``FAKE_LOAD_S``, ``FAKE_STEP_S``,
 ``FAKE_SAVE_S``, ``FAKE_SAMPLE_S``, ``FAKE_VALIDATE_S`` (how long each phase takes; the last two
 exist only if they are said), ``FAKE_DAEMON`` (leave a child in a session of its own),
-``FAKE_LOG_MB`` (print that much), ``FAKE_STRACE`` (words to run the trainer behind).
+``FAKE_LOG_MB`` (print that much), ``FAKE_LEAVE_S`` (leave that slowly), ``FAKE_STRACE`` (words to run the trainer behind).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ import state_dir
 import watch
 from place import Identity
 from reporting import Events
-from stopping import StopFlag, Stopped
+from stopping import StopFlag, Stopped, restore_defaults
 from train import end_of
 
 GUEST = "--config_file"
@@ -107,6 +107,9 @@ class Engine:
             outcome, message, code = end_of(problem)
         self.stop.at_once = False
         self.events.write("end", outcome=outcome, message=message, step=self.watch.step, traceback_tail=[])
+        if "FAKE_LEAVE_S" in os.environ:  # Python takes its handlers away as it leaves, and torch leaves slowly
+            restore_defaults()
+            nap("FAKE_LEAVE_S")
         return code
 
     def train(self) -> None:

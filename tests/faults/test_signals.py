@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fault_watching import has_entered
 from fault_world import World, ended, steps_taken, wait_until
 
 from lora_forge.errors import Interrupted
@@ -109,6 +110,19 @@ def test_a_signal_while_the_result_is_verified_does_not_cost_the_result(world: W
     code, told = slowed.signalled(signum)
     assert code == 0, told
     assert read_run(slowed.run).done
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_trainer_leaves_does_not_cost_the_result(world: World, signum: int) -> None:
+    """It has said that it is done; the signal finds it without its handlers, and ends it with exit code 1."""
+    run = world.project / "runs" / f"left-{signum}"
+    process = world.train("--run-dir", str(run), FAKE_LEAVE_S="5")
+    wait_until(lambda: has_entered("verifying", run, 1, process), process)
+    time.sleep(0.2)
+    process.send_signal(signum)
+    code, told = ended(process)
+    assert code == 0, told
+    assert read_run(run).done
 
 
 def test_a_second_signal_while_the_result_is_verified_ends_at_once(world: World) -> None:
