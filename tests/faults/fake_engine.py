@@ -10,7 +10,8 @@ and one that was not does not.
 Environment: ``FAKE_SHAPES`` (JSON: tensor name → shape), ``FAKE_LOAD_S``, ``FAKE_STEP_S``,
 ``FAKE_SAVE_S``, ``FAKE_SAMPLE_S``, ``FAKE_VALIDATE_S`` (how long each phase takes; the last two
 exist only if they are said), ``FAKE_DAEMON`` (leave a child in a session of its own),
-``FAKE_LOG_MB`` (print that much), ``FAKE_LEAVE_S`` (leave that slowly), ``FAKE_STRACE`` (words to run the trainer behind).
+``FAKE_LOG_MB`` (print that much), ``FAKE_LEAVE_S`` (leave that slowly), ``FAKE_STRACE`` (words
+to run the trainer behind).
 """
 
 from __future__ import annotations
