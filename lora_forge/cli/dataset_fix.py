@@ -21,7 +21,7 @@ MOST_SHOWN = 40
 REPORT_EVERY_S = 2.0
 
 _SAYS = {
-    "linked": "linked, unchanged",
+    "linked": "linked (the same file as the original)",
     "copied": "copied, unchanged",
     "written": "changed",
     "left-out": "left out",
@@ -36,10 +36,17 @@ def fix(
     ] = None,
     background: Annotated[str, typer.Option("--background", help="Colour behind transparent pictures.")] = "white",
     lossless: Annotated[bool, typer.Option("--lossless", help="Write changed JPEGs as PNG.")] = False,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy unchanged pictures; else they are hard links, the same file.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a dataset with everything mended that the engine would misread. The originals are only read."""
+    """Copy a dataset with everything mended that the engine would misread. The originals are only read.
+
+    Pictures that need no change are hard links: the same file as the original, so an edit in place changes both.
+    Where you mean to edit the copy, give --copy.
+    """
 
     def use_case() -> FixResult:
         from lora_forge.workflow.dataset_fixing import fix as fix_dataset
@@ -51,6 +58,7 @@ def fix(
             Path.cwd(),
             background=background,
             lossless=lossless,
+            copy=copy,
             dry_run=dry_run,
             report=None if as_json else _Reporter(),
         )

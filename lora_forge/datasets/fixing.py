@@ -1,7 +1,7 @@
 """A prepared copy of a dataset: what the engine would misread is mended, and the originals are only read.
 
-Images that need no change are hard links; captions are always files of their
-own, since an editor that writes in place would write through a link. Every
+Images that need no change are hard links, unless copies are asked for; captions
+are always files of their own, since an editor that writes in place would write through a link. Every
 result is written beside its place and renamed, so an interrupted copy holds
 whole files alone, and the next call ends with the same bytes.
 """
@@ -32,6 +32,7 @@ from lora_forge.datasets.fixing_manifest import (
     digest_file,
 )
 from lora_forge.datasets.fixing_pixels import JPEG_QUALITY, Prepared, Unusable, Wishes, prepare_image
+from lora_forge.datasets.notes import printable
 from lora_forge.errors import DatasetError
 from lora_forge.whole_file import PENDING, pending_path, sync_file, write_whole
 
@@ -63,10 +64,11 @@ def fix_dataset(root: Path, out: Path, wishes: Wishes, *, dry_run: bool = False,
     """Make, or go on making, the prepared copy of ``root`` in ``out``.
 
     Raises:
-        DatasetError: ``out`` lies in ``root`` or holds somebody else's files, or one of them cannot be used.
+        DatasetError: ``out`` lies in ``root``, holds somebody else's files or another dataset's copy, or one of
+            them cannot be used.
     """
     refuse_overlap(root, out)
-    ledger = Ledger(out, _settings(wishes))
+    ledger = Ledger(out, _settings(wishes), root)
     refuse_foreign(out, ledger)
     try:
         contents = list_contents(root, wishes.caption_extension)
@@ -76,7 +78,7 @@ def fix_dataset(root: Path, out: Path, wishes: Wishes, *, dry_run: bool = False,
         if dry_run:
             return Copy(tuple(entries))
         removed = _remove_stale(out, ledger, entries)
-        ledger.finish(root, entries)
+        ledger.finish(entries)
         return Copy(tuple(entries), removed)
     except OSError as wrong:
         message = f"the prepared copy cannot be made: {wrong.strerror or wrong} ({wrong.filename})"
@@ -126,13 +128,14 @@ class _Copying:
             return Entry(task.source, LEFT_OUT, reason=str(wrong), source_sha256=source_sha256)
         result = task.stem + prepared.ending
         changes = (*prepared.changes, *_lossy_note(prepared), *filter(None, (task.renamed,)))
-        how = LINKED if prepared.data is None else WRITTEN
+        unchanged = COPIED if self._wishes.copy else LINKED
+        how = unchanged if prepared.data is None else WRITTEN
         return self._place(_Made(task.source, result, changes, source_sha256, prepared.data, how, prepared.is_lossy))
 
     def _still_there(self, task: Task, source_sha256: str) -> Entry | None:
         """The result of an earlier call, whole and as it was made; it saves decoding the image."""
         entry = self._ledger.holds(task.source, source_sha256)
-        if entry is None or entry.how == YOURS:
+        if entry is None or entry.how == YOURS or (entry.how == LINKED and self._wishes.copy):
             return None
         if entry.result is None:
             return entry
@@ -166,15 +169,16 @@ class _Copying:
     def _put(self, made: _Made, target: Path, wanted: str) -> str:
         """Put a result in place, unless it is there already or a person has edited what is; say how."""
         present = digest_file(target) if target.is_file() else None
-        if present == wanted:
-            return COPIED if made.how == LINKED and not target.samefile(self._root / made.source) else made.how
+        is_link = present is not None and target.samefile(self._root / made.source)
+        if present == wanted and not (is_link and made.how == COPIED):
+            return COPIED if made.how == LINKED and not is_link else made.how
         if present is not None and present not in self._ledger.made(made.result):
             return YOURS
         if self._dry_run:
             return made.how
         target.parent.mkdir(parents=True, exist_ok=True)
         if made.data is None:
-            return _link_or_copy(self._root / made.source, target)
+            return _place_unchanged(self._root / made.source, target, link=made.how == LINKED)
         write_whole(target, made.data)
         return made.how
 
@@ -184,19 +188,25 @@ def _lossy_note(prepared: Prepared) -> tuple[str, ...]:
     return (note,) if prepared.is_lossy else ()
 
 
-def _link_or_copy(source: Path, target: Path) -> str:
-    """A hard link where the filesystem has them and both lie on one; the temporary name makes either whole."""
+def _place_unchanged(source: Path, target: Path, *, link: bool) -> str:
+    """A hard link where one is wanted and can be made, else a copy; the temporary name makes either whole."""
     temporary = target.with_name(f"{TEMPORARY}{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
-    how = LINKED
-    try:
-        os.link(source.resolve(), temporary)
-    except OSError:
+    is_linked = link and _linked(source, temporary)
+    if not is_linked:
         shutil.copyfile(source, temporary)
         sync_file(temporary)
-        how = COPIED
     temporary.replace(target)
-    return how
+    return LINKED if is_linked else COPIED
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Not every filesystem has hard links, and none has them to another."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        return False
+    return True
 
 
 def _settings(wishes: Wishes) -> dict[str, str]:
@@ -220,7 +230,10 @@ def begin(out: Path, ledger: Ledger) -> None:
 
 
 def refuse_foreign(out: Path, ledger: Ledger) -> None:
-    """A folder that holds anything but what forge noted there is somebody's own."""
+    """A folder that holds anything but what forge noted there is somebody's own; so is another dataset's copy."""
+    if ledger.other_source is not None:
+        message = f"--out {out} holds the prepared copy of {printable(ledger.other_source)}, which would be lost"
+        raise DatasetError(message, "--out a folder that is new or empty")
     if ledger.exists or not out.exists():
         return
     if not out.is_dir():

@@ -56,12 +56,15 @@ def digest_bytes(data: bytes) -> str:
 class Ledger:
     """The results of earlier calls in ``out``, and the journal of this one."""
 
-    def __init__(self, out: Path, settings: dict[str, str]) -> None:
+    def __init__(self, out: Path, settings: dict[str, str], source: Path) -> None:
         self._out = out
         self._settings = settings
+        self._source = source.absolute()
         self._entries: dict[str, Entry] = {}
         self._digests: dict[str, set[str]] = {}
         self.exists = False
+        self.other_source: str | None = None
+        """What ``out`` was made from, where that is not this ledger's own source."""
         self._read()
 
     def holds(self, source: str, sha256: str) -> Entry | None:
@@ -79,7 +82,8 @@ class Ledger:
 
     def begin(self) -> None:
         """Open the journal; everything known so far goes in first, so that it may stand alone."""
-        lines = [{"settings": self._settings}, *({"made": [r, sorted(d)]} for r, d in self._digests.items())]
+        lines: list[dict[str, object]] = [{"settings": self._settings, "source": str(self._source)}]
+        lines += [{"made": [result, sorted(digests)]} for result, digests in self._digests.items()]
         lines += [{"entry": asdict(entry)} for entry in self._entries.values()]
         write_whole(self._out / JOURNAL, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
@@ -87,11 +91,11 @@ class Ledger:
         with (self._out / JOURNAL).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"entry": asdict(entry)}) + "\n")
 
-    def finish(self, root: Path, entries: Iterable[Entry]) -> None:
+    def finish(self, entries: Iterable[Entry]) -> None:
         """Write the manifest and let the journal go."""
         document = {
             "schema_version": SCHEMA_VERSION,
-            "source": str(root),
+            "source": str(self._source),
             "settings": self._settings,
             "files": [asdict(entry) for entry in entries],
         }
@@ -104,6 +108,7 @@ class Ledger:
         try:
             document = json.loads((self._out / MANIFEST).read_text(encoding="utf-8"))
             self.exists = True
+            self._compare(document.get("source"))
             self._take_all(document.get("settings"), [{"entry": each} for each in document.get("files", [])])
         except (OSError, ValueError, AttributeError):
             pass
@@ -113,7 +118,13 @@ class Ledger:
             return
         self.exists = True
         told = [told for line in lines if isinstance(told := _loaded(line), dict)]
+        self._compare(told[0].get("source") if told else None)
         self._take_all(told[0].get("settings") if told else None, told)
+
+    def _compare(self, source: object) -> None:
+        """A folder has many names; a link to the source is the source."""
+        if isinstance(source, str) and Path(source).resolve() != self._source.resolve():
+            self.other_source = source
 
     def _take_all(self, settings: object, lines: Iterable[dict[str, object]]) -> None:
         for line in lines:

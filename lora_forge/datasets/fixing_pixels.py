@@ -37,10 +37,14 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Wishes:
-    """How images are to be prepared. ``background`` shows where a picture is transparent."""
+    """How images are to be prepared. ``background`` shows where a picture is transparent.
+
+    ``copy`` makes files of their own of those that need no change, which else are hard links.
+    """
 
     background: tuple[int, int, int] = (255, 255, 255)
     lossless: bool = False
+    copy: bool = False
     caption_extension: str = ".txt"
 
 

@@ -45,19 +45,29 @@ def part_names(roots: Sequence[Path], file_name: str) -> list[str]:
 
 
 def fix_several(
-    parts: Sequence[Part], out: Path, file: tuple[str, str], *, dry_run: bool = False, report: Report | None = None
+    parts: Sequence[Part],
+    out: Path,
+    file: tuple[str, str],
+    *,
+    source: Path | None = None,
+    dry_run: bool = False,
+    report: Report | None = None,
 ) -> list[Copy]:
     """Copy every part into ``out``, then write the dataset file; ``file`` is its name and text.
 
+    ``source`` is the dataset TOML that names the parts; a list in forge.yaml may grow, and goes without.
     One copy for each part, and last that of the file itself.
 
     Raises:
-        DatasetError: ``out`` lies in one of the folders or holds somebody else's files, or one cannot be used.
+        DatasetError: ``out`` lies in one of the folders, holds somebody else's files or another dataset's copy, or
+            one of them cannot be used.
     """
     for part in parts:
         refuse_overlap(part.root, out)
-    ledger = Ledger(out, {})
+    ledger = Ledger(out, {}, source or out)
     refuse_foreign(out, ledger)
+    for part in parts:  # before any of them is written
+        refuse_foreign(out / part.name, Ledger(out / part.name, {}, part.root))
     try:
         if not dry_run:
             begin(out, ledger)
@@ -111,7 +121,7 @@ def _finish(out: Path, file: tuple[str, str], entry: Entry, ledger: Ledger) -> N
     if entry.how == WRITTEN:
         ledger.note(entry)
         write_whole(out / file[0], file[1].encode())
-    ledger.finish(out, [entry])
+    ledger.finish([entry])
 
 
 def beneath(copy: Copy, name: str) -> Copy:

@@ -63,10 +63,13 @@ def fix(
     *,
     background: str = "white",
     lossless: bool = False,
+    copy: bool = False,
     dry_run: bool = False,
     report: Report | None = None,
 ) -> FixResult:
     """Make a prepared copy of a dataset; the originals are only read.
+
+    Pictures that need no change are hard links to them; ``copy`` makes files of their own.
 
     Raises:
         DatasetError: the folders, the dataset TOML or the colour cannot be used.
@@ -78,13 +81,13 @@ def fix(
     colour = parse_colour(background)
     if colour is None:
         raise DatasetError(f"--background {background!r} is no colour", "--background white, or --background '#808080'")
-    wishes = Wishes(background=colour, lossless=lossless)
+    wishes = Wishes(background=colour, lossless=lossless, copy=copy)
     named, folders = _asked_folders(given, env, cwd)
     if len(folders) > 1 or is_toml(named):
         return _fix_several(named, folders, cwd / out, cwd, wishes, dry_run=dry_run, report=report)
     root, wishes = _part(folders[0], wishes)
-    copy = fix_dataset(root, cwd / out, wishes, dry_run=dry_run, report=report)
-    return FixResult(root, cwd / out, copy, dry_run, tuple(_fix_findings(root, copy)))
+    made = fix_dataset(root, cwd / out, wishes, dry_run=dry_run, report=report)
+    return FixResult(root, cwd / out, made, dry_run, (*_fix_findings(root, made), *_linked(cwd / out, made)))
 
 
 def _asked_folders(given: Path | None, env: Mapping[str, str], cwd: Path) -> tuple[Path, tuple[AskedFolder, ...]]:
@@ -119,13 +122,15 @@ def _fix_several(
 ) -> FixResult:
     from lora_forge.datasets.fixing import Copy
     from lora_forge.datasets.fixing_several import Part, beneath, fix_several, part_names
+    from lora_forge.workflow.gather_dataset import is_toml
 
     pairs = [_part(folder, wishes) for folder in folders]
     file = named.name if named.suffix.lower() == ".toml" else FILE_NAME
     names = part_names([root for root, _ in pairs], file)
     parts = [Part(root, name, own) for (root, own), name in zip(pairs, names, strict=True)]
     text = _document(named, folders, names, out.absolute(), cwd)
-    copies = fix_several(parts, out, (file, text), dry_run=dry_run, report=report)
+    source = named if is_toml(named) else None
+    copies = fix_several(parts, out, (file, text), source=source, dry_run=dry_run, report=report)
     findings = [one for part, copy in zip(parts, copies[:-1], strict=True) for one in _fix_findings(part.root, copy)]
     below = [*map(beneath, copies[:-1], names), copies[-1]]
     whole = Copy(
@@ -133,6 +138,7 @@ def _fix_several(
         tuple(name for copy in below for name in copy.removed),
     )
     findings += [_edited(entry) for entry in copies[-1].entries if entry.how == "edited"]
+    findings += _linked(out, whole)
     return FixResult(named, out, whole, dry_run, tuple(findings), out / file)
 
 
@@ -174,6 +180,16 @@ def _fix_findings(root: Path, copy: Copy) -> list[Finding]:
     if not any(entry.result for entry in copy.entries):
         findings.append(error("dataset-empty", f"Nothing in {root} can be trained on.", "Give another folder."))
     return findings
+
+
+def _linked(out: Path, copy: Copy) -> list[Finding]:
+    """A link looks like a file of its own until somebody writes into it."""
+    count = sum(entry.how == "linked" for entry in copy.entries)
+    if not count:
+        return []
+    are = "picture is a hard link" if count == 1 else "pictures are hard links"
+    message = f"{count:,} {are}, the same file as the original: an edit in place changes both."
+    return [info("fix-linked", message, "--copy makes files of their own.", str(out))]
 
 
 def _edited(entry: Entry) -> Finding:

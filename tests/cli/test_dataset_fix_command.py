@@ -37,7 +37,7 @@ def test_the_answer_tells_every_file_and_what_was_left_out(photos: Path, in_fold
     code, answer = forge("dataset", "fix", "photos", "--out", "fixed", "--background", "#102030")
     assert (code, answer["ok"]) == (0, True)
     assert answer["data"]["counts"] == {"written": 3, "linked": 1, "left-out": 1}
-    assert {finding["code"] for finding in answer["findings"]} == {"fix-left-out", "fix-lossy"}
+    assert {finding["code"] for finding in answer["findings"]} == {"fix-left-out", "fix-lossy", "fix-linked"}
     with Image.open(in_folder / "fixed" / "b.png") as flat:
         assert flat.getpixel((0, 0)) == (0x10, 0x20, 0x30)
     assert (in_folder / "fixed" / "A.txt").read_bytes() == b"ohwx, a man\n"
@@ -85,7 +85,28 @@ def test_forge_yaml_names_the_dataset(photos: Path, in_folder: Path) -> None:
 def test_a_person_reads_what_changed(photos: Path) -> None:
     text = CliRunner().invoke(app, ["dataset", "fix", "photos", "--out", "fixed"]).stdout
     assert "A.JPG → A.jpg: EXIF orientation 6 applied" in text
-    assert "3 changed, 1 linked, unchanged, 1 left out" in text
+    assert "3 changed, 1 linked (the same file as the original), 1 left out" in text
+
+
+def test_a_person_is_told_that_a_link_is_the_original_and_how_to_get_a_copy(photos: Path, in_folder: Path) -> None:
+    told = CliRunner().invoke(app, ["dataset", "fix", "photos", "--out", "fixed"]).stderr
+    assert "1 picture is a hard link, the same file as the original: an edit in place changes both." in told
+    assert "--copy" in told
+    _, answer = forge("dataset", "fix", "photos", "--out", "fixed", "--copy")
+    assert answer["data"]["counts"] == {"written": 3, "copied": 1, "left-out": 1}
+    assert "fix-linked" not in {finding["code"] for finding in answer["findings"]}
+    assert not (in_folder / "fixed" / "c.png").samefile(photos / "c.png")
+
+
+def test_a_folder_that_another_dataset_was_copied_to_is_refused(photos: Path, in_folder: Path) -> None:
+    forge("dataset", "fix", "photos", "--out", "fixed")
+    (in_folder / "others").mkdir()
+    Image.new("RGB", (60, 60), "teal").save(in_folder / "others" / "c.png")
+    before = sorted(path.name for path in (in_folder / "fixed").iterdir())
+    code, answer = forge("dataset", "fix", "others", "--out", "fixed")
+    assert (code, answer["error"]["code"]) == (3, "invalid-dataset")
+    assert str(photos) in answer["error"]["message"]
+    assert sorted(path.name for path in (in_folder / "fixed").iterdir()) == before
 
 
 def test_a_dataset_in_which_nothing_can_be_used_is_exit_3(in_folder: Path) -> None:

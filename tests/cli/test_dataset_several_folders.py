@@ -154,3 +154,32 @@ def test_a_toml_that_cannot_be_trained_from_is_said_in_its_own_words(command: tu
     code, answer = forge(command[0], "ds.toml", *command[1:])
     assert code == 3
     assert any("ds.toml" in one["message"] and "folder" not in one["message"] for one in answer["findings"])
+
+
+def test_a_copy_of_several_folders_goes_into_no_copy_of_other_ones(
+    folders: tuple[Path, Path], in_folder: Path, tmp_path: Path
+) -> None:
+    (in_folder / "ds.toml").write_text(TOML.format(one="one", other="other"))
+    (in_folder / "forge.yaml").write_text(f"dataset:\n  - one\n  - {tmp_path}/else/other\n")
+    draw_clean(tmp_path / "else" / "other", 2, first=40)
+    assert forge("fix", "one", "--out", "single")[0] == forge("fix", "ds.toml", "--out", "several")[0] == 0
+    before = sorted((in_folder / "several").rglob("*"))
+    for arguments in (("ds.toml", "--out", "single"), ("one", "--out", "several"), ("--out", "several")):
+        code, answer = forge("fix", *arguments)
+        assert (code, answer["error"]["code"]) == (3, "invalid-dataset"), arguments
+        assert "prepared copy of" in answer["error"]["message"]
+    assert sorted((in_folder / "several").rglob("*")) == before
+
+
+def test_a_part_that_was_copied_from_elsewhere_is_refused_before_anything_is_written(
+    folders: tuple[Path, Path], in_folder: Path, tmp_path: Path
+) -> None:
+    draw_clean(tmp_path / "else" / "other", 2, first=40)
+    (in_folder / "forge.yaml").write_text("dataset: [one, other]\n")
+    assert forge("fix", "--out", "several")[0] == 0
+    draw_clean(in_folder / "one", 1, first=60)
+    before = sorted((in_folder / "several").rglob("*"))
+    (in_folder / "forge.yaml").write_text(f"dataset:\n  - one\n  - {tmp_path}/else/other\n")
+    code, answer = forge("fix", "--out", "several")
+    assert (code, str(folders[1]) in answer["error"]["message"]) == (3, True)
+    assert sorted((in_folder / "several").rglob("*")) == before

@@ -420,3 +420,55 @@ def test_the_manifest_tells_source_and_result_of_every_file(root: Path) -> None:
         assert hashlib.sha256((root / file["source"]).read_bytes()).hexdigest() == file["source_sha256"]
         assert hashlib.sha256((out / file["result"]).read_bytes()).hexdigest() == file["result_sha256"]
         assert file["changes"]
+
+
+def test_the_copy_of_one_dataset_is_never_made_into_that_of_another(root: Path, tmp_path: Path) -> None:
+    two_halves().save(root / "a.png")
+    _, out = fixed(root)
+    before = digests(out)
+    other = tmp_path / "others"
+    other.mkdir()
+    two_halves(32, 32).save(other / "a.png")
+    for dry_run in (True, False):
+        with pytest.raises(DatasetError, match=r"holds the prepared copy of .*photos"):
+            fix_dataset(other, out, Wishes(), dry_run=dry_run)
+    assert digests(out) == before
+
+
+def test_an_interrupted_copy_of_one_dataset_is_not_gone_on_with_by_another(root: Path, tmp_path: Path) -> None:
+    two_halves().save(root / "a.png")
+    _, out = fixed(root)
+    other = tmp_path / "others"
+    other.mkdir()
+    fixing.begin(out, fixing.Ledger(out, {}, root))
+    (out / MANIFEST).unlink()
+    with pytest.raises(DatasetError, match=r"holds the prepared copy of .*photos"):
+        fix_dataset(other, out, Wishes())
+
+
+def test_a_dataset_by_another_name_is_the_same_dataset(root: Path, tmp_path: Path) -> None:
+    two_halves().save(root / "a.png")
+    first, out = fixed(root)
+    (tmp_path / "alias").symlink_to(root)
+    assert fix_dataset(tmp_path / "alias", out, Wishes()).entries == first.entries
+
+
+def test_a_copy_that_was_asked_for_shares_no_file_with_its_original(root: Path) -> None:
+    two_halves().save(root / "a.png")
+    before = digests(root)
+    copy, out = fixed(root, copy=True)
+    assert entry(copy, "a.png").how == "copied"
+    with (out / "a.png").open("r+b") as file:
+        file.write(b"edited in place")
+    assert digests(root) == before
+
+
+def test_links_of_an_earlier_call_are_parted_where_copies_are_asked_for(root: Path) -> None:
+    two_halves().save(root / "a.png")
+    _, out = fixed(root)
+    copy, _ = fixed(root, copy=True)
+    assert entry(copy, "a.png").how == "copied"
+    assert not (out / "a.png").samefile(root / "a.png")
+    assert digests(out)["a.png"] == digests(root)["a.png"]
+    again, _ = fixed(root)
+    assert entry(again, "a.png").how == "copied", "a file of its own stays one"
