@@ -65,12 +65,11 @@ def caption(
 
 
 def _tell(change: Change) -> None:
-    """One change as it is made: what the caption was, and what it is."""
-    if change.action in ("same", "failed"):
+    """One change as it is made: what the caption was, and what it is. What is kept is only counted."""
+    if change.action not in ("new", "changed"):
         return
     out = console()
-    note = " (kept; --overwrite replaces it)" if change.action == "kept" else ""
-    for mark, text in (("", f"{change.image}{note}"), ("- ", change.before), ("+ ", change.after)):
+    for mark, text in (("", change.image), ("- ", change.before), ("+ ", change.after)):
         if text is not None:
             style = {"- ": "red", "+ ": "green"}.get(mark, "bold")
             out.print(plain(_printable(f"{mark}{text}")), style=style, highlight=False, soft_wrap=True)

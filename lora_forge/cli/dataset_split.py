@@ -50,13 +50,13 @@ def split(
 
 
 def _as_text(result: SplitResult, out: Console) -> None:
+    if result.exit_code:  # nothing is held out, and the finding says why
+        return
     held = result.held_out.split
     for image in held.chosen:
         print_plain(out, f"held out  {image.name}")
     for pair in held.look_alikes:
         print_plain(out, f"left out  {pair.name}, which looks like {pair.held}")
-    if result.exit_code:
-        return
     done = "nothing was written" if result.dry_run else f"recorded in {result.held_out.file}"
     chosen = counted(len(held.chosen), "image")
     left = f"{chosen} held out ({held.kept} as before), {held.facts.images} left to train on; {done}"

@@ -224,8 +224,9 @@ def _change_findings(changes: Sequence[Change]) -> list[Finding]:
     if kept:
         verbs = "is there already, differs, and is kept" if kept == 1 else "are there already, differ, and are kept"
         message = f"{counted(kept, 'caption')} {verbs}."
-        findings.append(warning("caption-kept", message, "--overwrite replaces them."))
-    given = [change.after for change in changes if change.after]
+        hint = "--overwrite replaces them; with --dry-run too it only shows how."
+        findings.append(warning("caption-kept", message, hint))
+    given = [change.after for change in changes if change.after and change.action != "kept"]
     if len(given) > 2 and len(set(given)) == 1:
         message = f"All {len(given)} captions are the same: {given[0]}."
         hint = "Let each say what differs: where, how, what is worn; --sheet makes that quick."

@@ -52,6 +52,15 @@ def test_the_trigger_of_the_project_is_taken(photos: Path, in_folder: Path) -> N
     assert captions(photos)["b"] == "sks, b\n"
 
 
+def test_captions_that_are_kept_are_counted_and_shown_as_no_change(photos: Path) -> None:
+    for name in ("b", "c"):
+        (photos / f"{name}.txt").write_text(f"ohwx, {name} by hand\n")
+    result = CliRunner().invoke(app, ["dataset", "caption", "photos", "--template", "new"])
+    assert result.stdout == "3 kept\n"
+    assert "captions are the same" not in result.stderr
+    assert "--overwrite" in result.stderr
+
+
 def test_a_person_sees_the_difference(photos: Path) -> None:
     arguments = ["dataset", "caption", "photos", "--template", "new", "--overwrite", "--dry-run"]
     text = CliRunner().invoke(app, arguments).stdout

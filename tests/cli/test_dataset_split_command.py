@@ -157,6 +157,13 @@ def test_a_person_reads_what_is_held_out_and_how_to_use_it(photos: Path) -> None
     assert "forge train --validation 2" in text
 
 
+def test_a_split_that_fails_looks_in_no_way_done(photos: Path, in_folder: Path) -> None:
+    result = CliRunner().invoke(app, ["dataset", "split", "photos", "--validation", "40"])
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "40 images" in result.stderr
+    assert not (in_folder / "photos.holdout.json").exists()
+
+
 def test_several_folders_on_the_command_line(photos: Path, in_folder: Path) -> None:
     draw(in_folder / "more", 5, first=50)
     code, answer = forge(
