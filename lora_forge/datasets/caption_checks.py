@@ -18,7 +18,7 @@ from lora_forge.datasets.caption_words import (
     estimate_tokens,
 )
 from lora_forge.datasets.facts import DatasetFacts, SubsetFacts
-from lora_forge.datasets.notes import Notes, printable
+from lora_forge.datasets.notes import Notes, counted, printable
 from lora_forge.datasets.similar import similar_captions
 from lora_forge.findings import warning
 
@@ -69,6 +69,7 @@ def note_captions(notes: Notes, facts: DatasetFacts, advice: Advice) -> None:
     if trigger:
         _note_trigger(notes, captions, facts, advice, trigger)
         _note_common(notes, facts, trigger.word)
+    _note_class_tokens(notes, facts, trigger)
     names = _names_among(captions, advice.trigger)
     mixed = {id(caption) for caption in captions if _note_wording(notes, caption, advice, names)}
     _note_kinds(notes, [caption for caption in captions if id(caption) not in mixed])
@@ -105,9 +106,23 @@ def _note_trigger(
         for caption in trailing:
             notes.together("trigger-not-leading", caption.folder, caption.file)
     for subset in facts.train_subsets:
-        speaks = subset.class_tokens and any(not image.caption for image in subset.images)
-        if speaks and trigger.count(subset.class_tokens or "") == 0:
+        if _spoken_for(subset) and trigger.count(subset.class_tokens or "") == 0:
             notes.together("class-tokens-trigger", printable(str(subset.folder.parent)), subset.folder.name)
+
+
+def _note_class_tokens(notes: Notes, facts: DatasetFacts, trigger: _Trigger | None) -> None:
+    """The same words for every picture: what a kohya folder is for, but not what most people mean."""
+    for subset in facts.train_subsets:
+        count = _spoken_for(subset)
+        if count and (trigger is None or trigger.count(subset.class_tokens or "")):  # else it is a warning
+            verb = "trains" if count == 1 else "train"
+            detail = f"{counted(count, 'image')} without a caption {verb} on “{subset.class_tokens}”"
+            notes.together("class-tokens-alone", printable(str(subset.folder.parent)), subset.folder.name, detail)
+
+
+def _spoken_for(subset: SubsetFacts) -> int:
+    """How many images have the folder's class tokens in place of a caption; a blank one is a caption to the engine."""
+    return sum(image.caption_file is None for image in subset.images) if subset.class_tokens else 0
 
 
 def _note_common(notes: Notes, facts: DatasetFacts, word: str) -> None:

@@ -157,6 +157,13 @@ CAPTIONS = (
         "Name the folder REPEATS_TRIGGER CLASS, or give the folder's own word with --trigger.",
     ),
     Remark(
+        "class-tokens-alone",
+        INFO,
+        "{name}: {detail}, the folder's class tokens, so nothing tells them apart.",
+        "Folders whose images without captions train on the class tokens ({count}): {names}.",
+        "Write a {extension} file beside each that says what differs: forge dataset caption",
+    ),
+    Remark(
         "caption-identical",
         WARNING,
         "{name} says the very same as {detail}: what differs between the two pictures has no words.",

@@ -312,12 +312,18 @@ def _similar(folder: Path) -> str:
     return _text(folder, words.replace(" in ", " at ") + "\n")
 
 
-def _bad_class_tokens(folder: Path) -> str:
-    for path in sorted(folder.glob("*")):
-        (folder / "3_ann woman").mkdir(exist_ok=True)
-        path.rename(folder / "3_ann woman" / path.name)
-    draw_picture(ODD).save(folder / "3_ann woman" / "odd.jpg")
-    return "3_ann woman"
+def _class_tokens(tokens: str) -> Plant:
+    """A kohya folder of that name, with one picture in it that has no caption."""
+
+    def plant(folder: Path) -> str:
+        inside = folder / f"3_{tokens}"
+        for path in sorted(folder.glob("*")):
+            inside.mkdir(exist_ok=True)
+            path.rename(inside / path.name)
+        draw_picture(ODD).save(inside / "odd.jpg")
+        return inside.name
+
+    return plant
 
 
 def _upper_caption(folder: Path) -> str:
@@ -444,7 +450,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("tags among prose", "caption-styles", lambda f: _text(f, "ohwx, bridge, lanterns, smile, blue eyes")),
     Fault("trigger is a common word", "trigger-common", lambda f: f.name, trigger="woman", subject="style"),
     Fault("trigger is a first name", "trigger-common", lambda f: f.name, trigger="jessica", subject="style"),
-    Fault("class tokens lack the trigger", "class-tokens-trigger", _bad_class_tokens),
+    Fault("class tokens lack the trigger", "class-tokens-trigger", _class_tokens("ann woman")),
+    Fault("class tokens in place of captions", "class-tokens-alone", _class_tokens(f"{TRIGGER} woman")),
     Fault("too few images", "image-count", lambda _: "dataset", preset="identity"),
     Fault("seen too often", "over-trained", lambda f: f.name, preset="identity", settings=("schedule.steps=3000",)),
     Fault("few regularization images", "reg-count", _reg(3, "a person"), reg=True),
