@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 from lora_forge.datasets.facts import DatasetFacts
 from lora_forge.datasets.notes import printable
 from lora_forge.findings import Finding, error, info, warning
@@ -29,6 +32,7 @@ _FRAMINGS = {"close", "close-up", "closeup", "full", "full-body", "half", "side"
 _SUBJECTS = {"man", "woman", "person", "boy", "girl", "people", "dog", "cat"}
 _COMMON_WORDS = _ARTICLES | _LINKS | _PICTURES | _FRAMINGS | _SUBJECTS
 _PUNCTUATION = ",.;:!?\"'()[]"
+_MAJORITY = 0.5
 
 
 def find_trigger(facts: DatasetFacts, given: Written | None) -> tuple[Written | None, list[Finding]]:
@@ -41,6 +45,15 @@ def find_trigger(facts: DatasetFacts, given: Written | None) -> tuple[Written | 
         return given, []
     named, findings = _from_folders(facts)
     return (named, findings) if named else _from_captions(facts)
+
+
+def name_likely_trigger(finding: Finding, facts: DatasetFacts) -> Finding:
+    """Say of a missing trigger which word is most likely meant; it is never taken unasked."""
+    word, count, captions = _commonest_opening(facts)
+    if not word or count < max(2, captions * _MAJORITY):
+        return finding
+    message = f"{finding.message}; {count:,} of {captions:,} captions begin with {word}, the others do not"
+    return replace(finding, message=message, hint=f"--trigger {word}, and begin every caption with it")
 
 
 def check_captions(facts: DatasetFacts, trigger: Written | None) -> list[Finding]:
@@ -71,11 +84,17 @@ def _from_folders(facts: DatasetFacts) -> tuple[Written | None, list[Finding]]:
 
 def _from_captions(facts: DatasetFacts) -> tuple[Written | None, list[Finding]]:
     """One caption proves nothing, so two are the least."""
-    captions = list(facts.captions())
-    openings = {caption.split()[0].strip(_PUNCTUATION) for caption in captions}
-    word = openings.pop() if len(openings) == 1 else ""
-    if len(captions) < 2 or not word or word.lower() in _COMMON_WORDS:
+    word, count, captions = _commonest_opening(facts)
+    if captions < 2 or not word or count < captions:
         return None, []
-    message = f"The trigger is taken to be {word}: all {len(captions)} captions begin with it."
+    message = f"The trigger is taken to be {word}: all {captions} captions begin with it."
     finding = info("trigger-from-captions", message, "Give another with --trigger.", printable(str(facts.root)))
     return Written(word, Source.DATASET, str(facts.root), "the word that opens every caption"), [finding]
+
+
+def _commonest_opening(facts: DatasetFacts) -> tuple[str, int, int]:
+    """The word that opens most captions, how many of them, of how many; empty where it might open any."""
+    captions = list(facts.captions())
+    openings = Counter(caption.split()[0].strip(_PUNCTUATION) for caption in captions)
+    word, count = openings.most_common(1)[0] if openings else ("", 0)
+    return ("" if word.lower() in _COMMON_WORDS else word), count, len(captions)

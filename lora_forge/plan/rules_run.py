@@ -20,7 +20,7 @@ def trigger_missing(plan: Plan, context: Context) -> str | None:
         return None
     return (
         f"preset {context.preset.name} needs a trigger, and neither a flag, forge.yaml, the folder nor the "
-        "captions name one"
+        "captions as one name it"
     )
 
 

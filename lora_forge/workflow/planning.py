@@ -99,12 +99,13 @@ def _unsaid(gathered: Gathered, planned: Planned) -> list[Finding]:
 
 
 def decide(gathered: Gathered) -> Planned:
+    from lora_forge.datasets.trigger import name_likely_trigger
     from lora_forge.plan.levers import vram
     from lora_forge.plan.make import Ingredients, make_plan
     from lora_forge.policies import load_policy
     from lora_forge.presets.trust import without_refused
 
-    return make_plan(
+    planned = make_plan(
         Ingredients(
             preset=without_refused(gathered.preset),
             origins=gathered.origins,
@@ -120,6 +121,11 @@ def decide(gathered: Gathered) -> Planned:
             vram=vram(gathered.request.vram, gathered.machine),
         )
     )
+    named = (
+        name_likely_trigger(each, gathered.dataset) if each.code == "trigger-missing" else each
+        for each in planned.findings
+    )
+    return replace(planned, findings=tuple(named))
 
 
 def render_run(

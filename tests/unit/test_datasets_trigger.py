@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lora_forge.datasets.facts import DatasetFacts, ImageFacts, SubsetFacts
-from lora_forge.datasets.trigger import check_captions, find_trigger
+from lora_forge.datasets.trigger import check_captions, find_trigger, name_likely_trigger
+from lora_forge.findings import error
 from lora_forge.settings import Source, Written
 
 ROOT = Path("/photos")
@@ -64,3 +65,20 @@ def test_images_of_which_nothing_is_said_are_refused() -> None:
     assert check_captions(facts(None, None, tokens="jeff"), None) == []
     assert check_captions(facts("a man", None), None) == []
     assert check_captions(facts(), None) == []
+
+
+MISSING = error("trigger-missing", "it needs a trigger", "--trigger TOKEN", "trigger")
+
+
+@pytest.mark.parametrize(
+    "captions",
+    [("a man", "a dog", "ohwx man"), ("ohwx, a", "sks, b", "zwx, c"), ("ohwx, alone",), (), (None,), ("...",)],
+)
+def test_no_trigger_is_suggested_on_less_than_half_of_the_captions(captions: tuple[str | None, ...]) -> None:
+    assert name_likely_trigger(MISSING, facts(*captions)) == MISSING
+
+
+def test_the_word_that_opens_most_captions_is_suggested() -> None:
+    told = name_likely_trigger(MISSING, facts("ohwx, a", "ohwx b", "a man", None))
+    assert "2 of 3 captions begin with ohwx" in told.message
+    assert told.hint.startswith("--trigger ohwx")
