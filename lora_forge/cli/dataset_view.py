@@ -26,7 +26,7 @@ _LINE = re.compile(r"(.*?):(\d+)(?::(\d+))?", re.DOTALL)
 
 
 def print_check(result: CheckResult, out: Console) -> None:
-    """Gravest first; one block a kind, with its files below and what to try."""
+    """Gravest first; one block a kind, with its files below and what to try, said once where it is the same for all."""
     kinds: dict[str, list[Finding]] = {}
     findings = sorted(result.findings, key=lambda one: _ORDER.index(one.severity.value))
     for finding in findings:
@@ -41,13 +41,21 @@ def _print_kind(code: str, found: list[Finding], root: Path, out: Console) -> No
     count = f" ({len(found):,})" if len(found) > 1 else ""
     _say(out, f"{_MARKS[found[0].severity.value]} [bold]{code}[/]{count}")
     shown = len(found) if TASTE.verbose else SHOWN_OF_A_KIND
+    share_a_hint = len({finding.hint for finding in found}) == 1
     for finding in found[:shown]:
         place = _relative(finding.where, root)
         _say(out, f"  [dim]{plain(place)}[/]  {plain(finding.message)}" if place else f"  {plain(finding.message)}")
+        if not share_a_hint:
+            _try(out, finding.hint, indent=4)
     if len(found) > shown:
         _say(out, f"  [dim]and {len(found) - shown:,} more; -v before `dataset` or --json lists all[/]")
-    if found[0].hint:
-        _say(out, f"  [dim]try:[/] {plain(found[0].hint)}")
+    if share_a_hint:
+        _try(out, found[0].hint, indent=2)
+
+
+def _try(out: Console, hint: str, *, indent: int) -> None:
+    if hint:
+        _say(out, f"{' ' * indent}[dim]try:[/] {plain(hint)}")
 
 
 def _summary(result: CheckResult) -> str:

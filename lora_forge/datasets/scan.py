@@ -68,7 +68,7 @@ class _Scan:
     def _list(self, folder: Path, is_reg: bool) -> Listing | None:
         name, shown = "regularization" if is_reg else "dataset", printable(str(folder))
         code = "reg" if is_reg else "dataset"
-        hint = "Give another folder with --reg." if is_reg else "Give the folder with --dataset."
+        hint = "Give another folder with --reg." if is_reg else "Give another folder, or a dataset TOML."
         try:
             return list_folder(folder, self._extension)
         except FileNotFoundError:

@@ -143,7 +143,7 @@ def _check_for_plan(
     from lora_forge.workflow.gather import gather
     from lora_forge.workflow.planning import decide
 
-    gathered = gather(call)
+    gathered = gather(call, purpose="the dataset can be checked against a preset", hint=_way_out(call))
     planned = decide(gathered)
     plan = planned.plan
     advice = plan_advice(plan, gathered.preset.subject, gathered.family)
@@ -154,6 +154,13 @@ def _check_for_plan(
     about += [one for one in planned.findings if one.code in _ABOUT_THE_SET]
     about += check_exposures(checked.facts, plan.schedule.exposures_per_image.value, plan.schedule.steps.value)
     return _result(checked, [*about, *imported], strict)
+
+
+def _way_out(call: Invocation) -> str:
+    """A dataset can be checked without the preset that cannot be used, if a flag named it."""
+    if "preset" not in call.flags:
+        return "mend what is named above"
+    return "mend what is named above, or leave --preset out to check for what most presets ask"
 
 
 def _scan(request: Request, extension: str, findings: list[Finding]) -> DatasetFacts | None:

@@ -71,7 +71,7 @@ def report_dataset(
     """Check the dataset as ``forge dataset check`` does, and write the page in one step.
 
     Raises:
-        InvalidInput: there is no dataset, or the page would replace a file that is no report.
+        InvalidInput: there is no dataset, or the page would lie in it or replace a file that is no report.
     """
     from lora_forge.project.request import gather_request
     from lora_forge.workflow.dataset_report_data import describe
@@ -130,11 +130,23 @@ def _target(out: Path | None, request: Request, call: Invocation) -> Path:
     root = request.path("dataset") or call.cwd / "dataset"
     request, _ = import_dataset_file(request, [], call, [])
     others = [Path(folder.path).resolve() for folder in request.folders]
+    others += [reg.resolve()] if (reg := request.path("reg")) else []
     path = default_path(root.resolve(), call.cwd.resolve(), others)
     if out is None:
         return path
     out = call.cwd / out.expanduser()
-    return out / path.name if out.is_dir() else out
+    target = out / path.name if out.is_dir() else out
+    _refuse_inside(target, [root.resolve(), *others])
+    return target
+
+
+def _refuse_inside(path: Path, folders: Sequence[Path]) -> None:
+    """A person's folders are never written, by whatever name they are called."""
+    around = path.resolve().parents
+    inside = next((folder for folder in folders if folder in around), None)
+    if inside is not None:
+        message = f"--out {path} lies in the dataset folder {inside}, which is never written"
+        raise DatasetError(message, "leave --out out, or name a place beside the folder")
 
 
 def _render(report: ReportData) -> str:
@@ -167,8 +179,9 @@ def _measure(call: Invocation, *, is_fallback: bool, watch: Watch | None) -> Mea
     checked = check_asked(call, watch=watch)
     if is_fallback:
         call = replace(call, flags={**call.flags, "preset": FALLBACK_PRESET})
-    gathered = gather(call)
+    gathered = gather(call, purpose="there can be a report")
     if not gathered.dataset.subsets:
         problems = [finding for finding in checked.findings if finding.severity is Severity.ERROR]
-        raise DatasetError("There is nothing to report on.", "forge dataset report DIR", findings=problems)
+        hint = "mend what is named above, or name another dataset"
+        raise DatasetError("There is nothing to report on.", hint, findings=problems)
     return Measured(gathered, decide(gathered).plan, checked.findings, is_fallback)

@@ -45,8 +45,12 @@ class Gathered:
     """The images kept out of training, where any are asked for; ``dataset`` is then without them."""
 
 
-def gather(call: Invocation) -> Gathered:
+def gather(
+    call: Invocation, *, purpose: str = "there can be a plan", hint: str = "mend what is named above"
+) -> Gathered:
     """Read what was written and measure what is there; every problem of the input at once.
+
+    ``purpose`` is what a person asked for, and ``hint`` what to do where that cannot be.
 
     Raises:
         InvalidInput: there is no preset or dataset to plan with.
@@ -72,8 +76,8 @@ def gather(call: Invocation) -> Gathered:
         findings += check_engine_names(origins, family)  # which else the rules of a plan judge
         problems = [finding for finding in findings if finding.severity is Severity.ERROR]
         raise InvalidInput(
-            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} to mend before there can be a plan",
-            "each is named above",
+            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} to mend before {purpose}",
+            hint,
             findings=findings,
         )
     trigger = _trigger(request, dataset, findings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -205,3 +206,58 @@ def test_a_broken_project_file_is_what_is_told_not_a_dataset_that_nobody_named(
     assert result.exit_code == 3
     assert [finding["where"].partition(":")[0] for finding in answer["findings"]] == ["forge.yaml"]
     assert "cannot be read" in answer["error"]["message"]
+
+
+def test_findings_of_one_kind_with_different_hints_keep_each_its_own(in_folder: Path, photos: Path) -> None:
+    (in_folder / "forge.yaml").write_text(f"prest: identity\ntriger: ohwx\ndataset: {photos}\n")
+    _, out, _ = forge("dataset", "check", "--no-pixels")
+    lines = [line.strip() for line in out.splitlines()]
+    said = dict(itertools.pairwise(lines))
+    hints = {name: hint for line, hint in said.items() for name in ("prest", "triger") if f"setting {name}." in line}
+    assert hints == {"prest": "try: Did you mean preset?", "triger": "try: Did you mean trigger?"}
+
+
+def test_findings_of_one_kind_with_one_hint_say_it_once(photos: Path) -> None:
+    for number in (1, 2, 3):
+        (photos / f"00{number}.txt").write_text(f"ohwx, a man without a hat number {number}")
+    _, out, _ = forge("dataset", "check", str(photos), "--trigger", "ohwx", "--no-pixels")
+    assert "caption-negative (3)" in out
+    assert out.count("try: Say only what can be seen.") == 1
+
+
+def test_no_hint_names_an_option_that_the_command_does_not_have(in_folder: Path) -> None:
+    code, out, _ = forge("dataset", "check", "nowhere")
+    assert code == 3
+    assert "does not exist" in out
+    assert "--dataset" not in out
+
+
+def test_a_preset_that_is_not_there_is_no_word_about_a_plan(photos: Path) -> None:
+    code, _, err = forge("dataset", "check", str(photos), "--preset", "nope")
+    assert code == 3
+    assert "There is no preset 'nope'" in err
+    assert "plan" not in err
+    assert "leave --preset out" in err
+
+
+def test_pictures_that_train_on_their_folders_class_tokens_are_told(photos: Path) -> None:
+    folder = photos / "5_ohwx woman"
+    folder.mkdir()
+    for path in photos.glob("*.*"):
+        path.rename(folder / path.name)
+    for caption in [*folder.glob("*.txt")][:6]:
+        caption.unlink()
+    _, out, _ = forge("dataset", "check", str(photos), "--preset", "identity", "--no-pixels", "--json")
+    (told,) = [one for one in json.loads(out)["findings"] if one["code"] == "class-tokens-alone"]
+    assert told["severity"] == "info"
+    assert "5_ohwx woman: 6 images without a caption train on “ohwx woman”" in told["message"]
+    assert told["where"] == str(folder)
+
+
+def test_the_trigger_that_most_captions_begin_with_is_named_but_not_taken(photos: Path) -> None:
+    (photos / "001.txt").write_text("a man, and nothing else to be seen")
+    code, out, _ = forge("dataset", "check", str(photos), "--preset", "identity", "--no-pixels", "--json")
+    (told,) = [one for one in json.loads(out)["findings"] if one["code"] == "trigger-missing"]
+    assert (code, told["severity"]) == (3, "error")
+    assert "15 of 16 captions begin with ohwx" in told["message"]
+    assert told["hint"].startswith("--trigger ohwx")

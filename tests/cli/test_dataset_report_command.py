@@ -182,3 +182,24 @@ def test_images_held_out_for_validation_are_counted_apart(draw_dataset: Draw, in
     assert (code, answer["data"]["images"]) == (0, 9), answer
     assert "3 images held out for validation" in (in_folder / "photos-report.html").read_text(encoding="utf-8")
     assert [path.name for path in in_folder.iterdir()] == ["photos-report.html"]
+
+
+@pytest.mark.parametrize(
+    "out", ["photos", "photos/page.html", "alias/page.html", "photos/10_ohwx/a.html", "reg/a.html"]
+)
+def test_a_page_into_the_dataset_is_refused_by_whatever_name(out: str, draw_dataset: Draw, tmp_path: Path) -> None:
+    photos, reg = draw_dataset(2), draw_dataset(2, name="reg", trigger="a person")
+    (tmp_path / "alias").symlink_to(photos)
+    before = files_below(photos), files_below(reg)
+    code, answer = forge(
+        str(photos), "--preset", "identity", "--reg", str(reg), "--out", str(tmp_path / out), "--force"
+    )
+    assert (code, answer["error"]["code"]) == (3, "invalid-dataset")
+    assert "never written" in answer["error"]["message"]
+    assert (files_below(photos), files_below(reg)) == before
+
+
+def test_a_dataset_that_is_not_there_is_not_answered_with_the_same_command(in_folder: Path) -> None:
+    _, answer = forge("nowhere")
+    hints = [answer["error"]["hint"], *(finding["hint"] for finding in answer["findings"])]
+    assert not [hint for hint in hints if "--dataset" in hint or "dataset report" in hint]
