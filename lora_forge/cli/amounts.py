@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MOST_SHOWN = 6
+MOST_SHOWN, FIRST_SHOWN = 10, 5
+"""A longer list is cut to its first few and its last; a cut that hides only one or two would save nothing."""
 
 
 def megabytes(size_bytes: int) -> str:
@@ -38,9 +39,9 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 def short(items: Sequence[str]) -> str:
     """
-    >>> short(["1", "2"]), short([str(n) for n in range(9)])
-    ('1, 2', '0, 1, 2, 3, 4, … 8')
+    >>> short(["1", "2"]), short([str(n) for n in range(11)])
+    ('1, 2', '0, 1, 2, 3, 4, … 10')
     """
     if len(items) <= MOST_SHOWN:
         return ", ".join(items)
-    return ", ".join(items[: MOST_SHOWN - 1]) + f", … {items[-1]}"
+    return ", ".join(items[:FIRST_SHOWN]) + f", … {items[-1]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lora_forge.cli.output import plain, print_plain
+from lora_forge.cli.output import plain, print_plain, print_ragged
 from lora_forge.plan.symptoms import CANONICAL_RULE
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def print_symptoms(result: Disappointing, out: Console) -> None:
         table.add_column("this run")
     for row in result.symptoms:
         table.add_row(row.word, row.seen, row.cause, row.remedy, *_own(row, result))
-    out.print(table)
+    print_ragged(out, table)
     for row in result.symptoms:
         settings = result.settings.get(row.word, row.settings)
         if settings:

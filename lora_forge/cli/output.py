@@ -20,7 +20,8 @@ from lora_forge.neutral import CommandFilter, json_without_commands, neutral
 from lora_forge.runs.signals import StopNow, interrupted, stop_on_signals
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.segment import Segment
 
     from lora_forge.findings import Finding
 
@@ -196,6 +197,24 @@ def message(text: str) -> None:
 def print_plain(out: Console, text: str) -> None:
     """A line that holds foreign text, printed as it stands: a path or a name may hold anything."""
     out.print(plain(text), highlight=False, soft_wrap=True)
+
+
+def print_ragged(out: Console, table: RenderableType) -> None:
+    """A table whose lines end with their last word: rich fills every line with blanks, and a log keeps them."""
+    from rich.segment import Segment, Segments
+
+    lines = out.render_lines(table, pad=False)
+    ragged = (segment for line in lines for segment in (*_without_blank_end(line), Segment.line()))
+    out.print(Segments(ragged), end="", soft_wrap=True)
+
+
+def _without_blank_end(line: Sequence[Segment]) -> Sequence[Segment]:
+    from rich.segment import Segment
+
+    kept = list(line)
+    while kept and not kept[-1].text.rstrip(" "):
+        kept.pop()
+    return [*kept[:-1], Segment(kept[-1].text.rstrip(" "), kept[-1].style)] if kept else kept
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -48,9 +48,9 @@ def plan(
     )  # fmt: skip
 
     def use_case() -> PlanResult:
-        from lora_forge.workflow.planning import plan_run
+        from lora_forge.workflow.planning import preview_run
 
-        return plan_run(
+        return preview_run(
             o.invocation(
                 flags, settings, run_dir, prompts, samples=samples, trust_code=trust_code, validation=validation
             )

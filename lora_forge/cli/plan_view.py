@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from lora_forge.cli.amounts import counted, megabytes, short
-from lora_forge.cli.output import plain, print_plain
+from lora_forge.cli.output import plain, print_plain, print_ragged
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -25,7 +25,7 @@ def print_plan(plan: Plan, out: Console) -> None:
         f"[bold cyan]{plain(plan.preset.value)}[/] on [bold]{plan.family.value}[/]: {images}{trigger}",
         highlight=False,
     )
-    out.print(Padding(_sections(plan), (0, 0, 1, 2)))
+    print_ragged(out, Padding(_sections(plan), (0, 0, 1, 2)))
 
 
 def print_explained(plan: Plan, out: Console) -> None:
@@ -38,9 +38,9 @@ def print_explained(plan: Plan, out: Console) -> None:
     table.add_column("source", style="cyan", no_wrap=True)
     table.add_column("why", overflow="fold", ratio=1)
     for key, leaf in leaves(plan):
-        where = f" [dim]({plain(leaf.where)})[/]" if leaf.where else ""
+        where = f" [dim]({plain(leaf.where)})[/]" if leaf.where and leaf.where not in leaf.why else ""
         table.add_row(key, plain(_shown(key, leaf)), leaf.source.value, plain(leaf.why) + where)
-    out.print(table)
+    print_ragged(out, table)
 
 
 def leaves(plan: Plan) -> Iterator[tuple[str, Decided[object]]]:
@@ -169,11 +169,21 @@ def _result(plan: Plan) -> str:
 def _shown(key: str, leaf: Decided[object]) -> str:
     if key == "data.buckets":
         return f"{len(leaf.value)} sizes"  # type: ignore[arg-type]  # the buckets leaf holds a tuple
-    if isinstance(leaf.value, (tuple, list)):
-        return short([str(item) for item in leaf.value])
-    if isinstance(leaf.value, float):
-        return f"{leaf.value:g}" if abs(leaf.value) < 1e4 else f"{leaf.value:,.0f}"
-    return "-" if leaf.value is None else str(leaf.value)
+    return _as_written(leaf.value)
+
+
+def _as_written(value: object) -> str:
+    """A value as YAML would hold it; texts that hold commas stand on lines of their own, else none could tell them."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_as_written(each)}" for key, each in value.items()) or "-"
+    if isinstance(value, (tuple, list)):
+        items = [_as_written(each) for each in value]
+        return "\n".join(items) if any("," in item for item in items) else short(items) or "-"
+    if isinstance(value, float):
+        return f"{value:g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return "-" if value is None else str(value)
 
 
 def print_rendered(rendered: Rendered, out: Console) -> None:

@@ -179,7 +179,15 @@ def _recalled(gathered: Gathered, env: Mapping[str, str]) -> tuple[Finding, ...]
         return tuple(findings)
     unseen = f"{len(paths) - seen:,} of {len(paths):,} pictures were not looked at"
     message = f"{unseen}: blur, rotation, transparency, duplicates."
-    return (*findings, info("pixels-unseen", message, "forge dataset check", str(gathered.dataset.root)))
+    return (*findings, info("pixels-unseen", message, _look_with(gathered), str(gathered.dataset.root)))
+
+
+def _look_with(gathered: Gathered) -> str:
+    """The command that looks; of several folders, which it reads from forge.yaml, none is named."""
+    import shlex
+
+    folders = gathered.request.folders
+    return "forge dataset check" + (f" {shlex.quote(folders[0].path)}" if len(folders) == 1 else "")
 
 
 def _recall(file: Path, paths: list[Path], facts: DatasetFacts) -> tuple[list[Finding], int]:

@@ -81,6 +81,32 @@ def plan_run(call: Invocation, watch: Watch | None = None) -> PlanResult:
     return PlanResult(gathered, planned, rendered, run_dir, findings)
 
 
+def preview_run(call: Invocation) -> PlanResult:
+    """``plan_run`` for somebody who means to begin: also whether a training would refuse the run directory.
+
+    Going on with a run plans too, in a directory that is rightly full.
+    """
+    planned = plan_run(call)
+    return replace(planned, findings=(*planned.findings, *used_place(planned.run_dir)))
+
+
+def used_place(run_dir: Path) -> tuple[Finding, ...]:
+    """What a training would say of a run directory in which something lies."""
+    from lora_forge.runs.directory import refuse_used
+    from lora_forge.runs.ledger import has_ledger
+
+    if not run_dir.exists():
+        return ()
+    if not run_dir.is_dir():
+        return (error("run-dir-used", f"the run directory {run_dir} is a file", "--run-dir with a folder", "runs"),)
+    try:
+        refuse_used(run_dir)
+    except InvalidInput as used:
+        finding = warning if has_ledger(run_dir) else error
+        return (finding("run-dir-used", used.message, used.hint, "runs"),)
+    return ()
+
+
 def unwritable_place(run_dir: Path) -> tuple[Finding, ...]:
     """Whether a run could be made here at all, judged by the nearest folder that exists."""
     from lora_forge.machine import nearest_folder

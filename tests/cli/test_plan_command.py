@@ -223,3 +223,70 @@ def test_a_plan_for_a_card_elsewhere_is_made_here_and_not_trained_here(
     code, answer = forge("train", *asked)
     assert (code, "another machine" in answer["error"]["message"]) == (3, True)
     assert not (in_folder / "runs").exists()
+
+
+def told(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["plan", *arguments])
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def test_no_line_of_a_plan_ends_in_blanks_and_the_rendered_text_stays_as_it_is(
+    draw_dataset: Draw, in_folder: Path
+) -> None:
+    asked = ("--preset", "identity", "--dataset", str(draw_dataset()))
+    _, answer = forge("plan", *asked)
+    text = told(*asked, "--explain", "--rendered")
+    assert [line for line in text.splitlines() if line != line.rstrip()] == []
+    assert answer["data"]["rendered"]["train_toml"] in text
+
+
+def test_an_explained_value_is_written_as_yaml_would_hold_it(
+    draw_dataset: Draw, in_folder: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    (in_folder / "forge.yaml").write_text("overrides:\n  network.dropout: 0.1\n")
+    prompts = '["ohwx man, at sea", "ohwx man, ashore"]'
+    text = told("-p", "identity", "-d", str(draw_dataset()), "--explain", "--set", f"sampling.prompts={prompts}")
+    rows = {line.split("  ")[0]: line for line in text.splitlines()}
+    assert "relative_step: false, scale_parameter: false" in rows["optimizer.args"]
+    assert "True" not in text
+    assert "False" not in text
+    assert "{" not in text
+    lines = [line.strip() for line in text.splitlines()]
+    assert any(line.startswith("sampling.prompts") and "ohwx man, at sea  " in line for line in lines)
+    assert "ohwx man, ashore" in lines
+    assert rows["network.dropout"].count("forge.yaml:2:3") == 1
+
+
+def test_every_checkpoint_of_a_short_run_is_named(draw_dataset: Draw, in_folder: Path) -> None:
+    text = told("-p", "identity", "-d", str(draw_dataset()), "--set", "schedule.steps=900")
+    assert "100, 200, 300, 400, 500, 600, 700, 800" in text
+
+
+def test_the_way_to_look_at_pictures_names_their_folder(draw_dataset: Draw, in_folder: Path) -> None:
+    folder = draw_dataset(name="my photos")
+    _, answer = forge("plan", "-p", "identity", "-d", str(folder))
+    hint = next(each["hint"] for each in answer["findings"] if each["code"] == "pixels-unseen")
+    assert hint == f"forge dataset check '{folder}'"
+
+
+def test_a_run_directory_that_a_training_would_refuse_is_refused_by_the_plan(
+    draw_dataset: Draw, in_folder: Path
+) -> None:
+    folder = draw_dataset()
+    code, answer = forge("plan", "-p", "identity", "-d", str(folder), "--run-dir", str(folder))
+    assert (code, "run-dir-used" in codes(answer, "error")) == (3, True)
+    code, answer = forge("plan", "-p", "identity", "-d", str(folder), "--run-dir", str(folder / "000.txt"))
+    assert (code, "run-dir-used" in codes(answer, "error")) == (3, True)
+    (in_folder / "empty").mkdir()
+    for free in ("empty", "new"):
+        assert forge("plan", "-p", "identity", "-d", str(folder), "--run-dir", free)[0] == 0
+
+
+def test_a_plan_for_a_run_directory_in_use_says_how_to_go_on(draw_dataset: Draw, in_folder: Path) -> None:
+    (in_folder / "old").mkdir()
+    (in_folder / "old/ledger.jsonl").write_text("{}\n")
+    code, answer = forge("plan", "-p", "identity", "-d", str(draw_dataset()), "--run-dir", "old")
+    hint = next(each["hint"] for each in answer["findings"] if each["code"] == "run-dir-used")
+    assert (code, hint) == (0, "go on with it: add --resume")
