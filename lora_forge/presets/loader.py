@@ -86,7 +86,7 @@ def parse_set(argument: str) -> tuple[str, Written]:
     """``a.b=c`` from ``--set``: YAML's scalars, and lists or tables in flow syntax.
 
     Raises:
-        PresetError: where there is no ``=``, no key, or the value cannot be read.
+        PresetError: where there is no ``=``, no key, no value (an unset shell variable), or one that cannot be read.
 
     >>> parse_set("network.rank=24")[1].value, parse_set("sampling.prompts=[a, 'b c']")[1].value
     (24, ['a', 'b c'])
@@ -95,6 +95,9 @@ def parse_set(argument: str) -> tuple[str, Written]:
     key = key.strip()
     if not equals or not key or printable(argument) != argument:
         raise PresetError(f"--set {cut(argument)!r} is not key=value.", "Write --set network.rank=16.")
+    if not text.strip():
+        hint = f"Write --set {key}=VALUE, or --set {key}=null to leave it to the default."
+        raise PresetError(f"--set {cut(argument)!r} has no value behind its =.", hint)
     where = f"--set {key}"
     return key, Written(_set_value(text.strip(), where), Source.CLI, where)
 

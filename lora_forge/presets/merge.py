@@ -77,8 +77,8 @@ def _unknown_key(key: str, written: Written, known: frozenset[str]) -> Finding:
     above = key.rpartition(".")[0]
     if above in preset_tables():
         hint = f"{above} is one value: write {above}={{{key.rpartition('.')[2]}: …}}, or the table in YAML."
-    elif key in RUN_KEYS:
-        hint = f"It belongs to the run, not to a preset: give it as --{key.replace('_', '-')} or in forge.yaml."
+    elif (asked := key.removeprefix("models.")) in RUN_KEYS:  # as forge.yaml names a model file
+        hint = f"It belongs to the run, not to a preset: give it as --{asked.replace('_', '-')} or in forge.yaml."
     else:
         tables = ", ".join(sorted(table for table in sections_of(known) if "." not in table))
         hint = did_you_mean(key, known, f"The tables are: {tables}.")

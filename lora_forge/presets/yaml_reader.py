@@ -35,6 +35,12 @@ _MOST_LINES = 4
 _HARMLESS = frozenset({"yaml-duplicate-key", "yaml-nesting"})
 """Mistakes that leave every key of the file in place."""
 
+_ROOTS = {
+    "project": ("`preset: identity`", "Write each key on a line of its own; `forge init` begins such a file anew."),
+    "preset": ("`network:` with `rank: 16` below it", "See `forge preset show identity`."),
+}
+"""What a file that is no table should have looked like, and what to try."""
+
 
 class _Leaf(NamedTuple):
     """One setting before its value is converted; ``why`` is inherited from a one-line table."""
@@ -64,8 +70,9 @@ def read_settings(
     if isinstance(root, TableNode):
         return _write_all(document, root, source, leaves, listed), document.findings
     if root is not None and not (isinstance(root, ScalarNode) and root.value is None):
-        message = "The file must be a table of keys, such as `network:` with `rank: 16` below it."
-        document.refuse("yaml-root", root.span.start, message, "See `forge preset show identity`.")
+        example, hint = _ROOTS["project" if source is Source.PROJECT else "preset"]
+        message = f"The file must be a table of keys, such as {example}."
+        document.refuse("yaml-root", root.span.start, message, hint)
     return {}, document.findings
 
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from lora_forge.findings import Finding, error, warning
 from lora_forge.presets.keys import cut, did_you_mean, printable, shown
 from lora_forge.presets.yaml_reader import read_value
+from lora_forge.project.wording import text_hint, text_problem
 from lora_forge.settings import Value, Written
 
 KEYS = ("path", "repeats", "class_tokens", "reg", "caption_extension")
@@ -30,6 +31,13 @@ _EXPECTED = {
     "class_tokens": "text that is not empty",
     "reg": "true or false",
     "caption_extension": "an ending such as .txt",
+}
+_EXAMPLES = {
+    "path": "path: photos",
+    "repeats": "repeats: 2",
+    "class_tokens": 'class_tokens: "ohwx person"',
+    "reg": "reg: true",
+    "caption_extension": "caption_extension: .txt",
 }
 
 
@@ -90,11 +98,10 @@ def _read_folder(item: Value, written: Written, findings: list[Finding]) -> Aske
             return None
     if isinstance(item, dict):
         return _read_table(item, written, findings)
-    if isinstance(item, str) and item.strip() and printable(item) == item:
+    if isinstance(item, str) and not text_problem(item):
         return AskedFolder(item, written)
-    wanted = "text; put it in quotes" if not isinstance(item, str) else "text in UTF-8 that is not empty"
-    message = f"dataset is {shown(item)}; expected {wanted}."
-    findings.append(error("project-value", message, f"Correct {written.where}.", written.where))
+    message = f"dataset is {shown(item)}; expected {text_problem(item)}."
+    findings.append(error("project-value", message, text_hint("dataset", item), written.where))
     return None
 
 
@@ -103,12 +110,14 @@ def _read_table(table: Mapping[str, Value], written: Written, findings: list[Fin
     for key in table:
         if key not in KEYS:
             hint = did_you_mean(key, KEYS, "Known are: " + ", ".join(KEYS) + ".")
-            problems.append(error("unknown-key", f"A dataset folder has no {cut(key)}.", hint, written.where))
+            problems.append(error("unknown-key", f"{cut(key)} is no key of a dataset folder.", hint, written.where))
         elif not _is_right(key, table[key]):
             message = f"{key} of a dataset folder is {shown(table[key])}; expected {_EXPECTED[key]}."
-            problems.append(error("project-value", message, f"Correct {written.where}.", written.where))
+            problems.append(error("project-value", message, f"Write {_EXAMPLES[key]}.", written.where))
     if "path" not in table:
-        problems.append(error("project-value", "A dataset folder has no path.", "path: photos", written.where))
+        problems.append(
+            error("project-value", "A dataset folder is named without its path.", "Write path: photos.", written.where)
+        )
     findings += problems
     return None if problems else AskedFolder(written=written, **table)  # type: ignore[arg-type]  # checked above
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from lora_forge.errors import PresetError
 from lora_forge.findings import Finding, error, warning
-from lora_forge.presets.keys import RUN_KEYS, cut, did_you_mean, nearest, preset_leaves, printable, shown
+from lora_forge.presets.keys import RUN_KEYS, cut, did_you_mean, nearest, preset_leaves, shown
 from lora_forge.presets.loader import is_path, parse_set, shown_path
 from lora_forge.presets.yaml_reader import hides_keys, read_settings_file
 from lora_forge.project.datasets import AskedFolder, leading, named_twice, read_folders
+from lora_forge.project.wording import count_hint, count_problem, text_hint, text_problem
 from lora_forge.settings import Layer, Scalar, Source, Value, Written
 
 PROJECT_FILE = "forge.yaml"
@@ -198,11 +199,17 @@ def _unknown(place: str, written: Written) -> Finding:
     if place in ("models", "overrides"):
         hint = f"Write a table: `{place}:` with keys indented below it."
         return error("project-value", f"{place} is {shown(written.value)}, not a table.", hint, written.where)
-    if place in preset_leaves():
-        hint = f"Preset settings go under `overrides:`, as overrides.{place}."
+    if meant := _preset_keys(place):
+        hint = f"Preset settings go under `overrides:`, as {' or '.join(_OVERRIDES + key for key in meant)}."
     else:
         hint = did_you_mean(place, list(_file_keys()), "Known are: " + ", ".join(_file_keys()) + ", overrides.")
     return error("unknown-key", f"There is no project setting {cut(place)}.", hint, written.where)
+
+
+def _preset_keys(place: str) -> list[str]:
+    """The preset's keys that may be meant without ``overrides:``: the very one, or those that end so, as ``steps``."""
+    leaves = preset_leaves()
+    return [place] if place in leaves else sorted(leaf for leaf in leaves if leaf.rpartition(".")[2] == place)
 
 
 def _override_layers(written: Mapping[str, Written], label: str) -> list[Layer]:
@@ -254,29 +261,15 @@ def _first_folder(folders: Sequence[AskedFolder]) -> Written | None:
 
 
 def _check(key: str, written: Written, base: Path, findings: list[Finding]) -> Written | None:
-    problem = _count_problem(written.value) if key in _COUNTS else _text_problem(written.value)
-    if problem:
-        message = f"{key} is {shown(written.value)}; expected {problem}."
-        findings.append(error("project-value", message, f"Correct {written.where}.", written.where))
+    value = written.value
+    if problem := count_problem(value) if key in _COUNTS else text_problem(value):
+        hint = count_hint(key) if key in _COUNTS else text_hint(key, value)
+        message = f"{key} is {shown(value)}; expected {problem}."
+        findings.append(error("project-value", message, hint, written.where))
         return None
     if key in _PATHS or (key == "preset" and is_path(str(written.value))):
         return Written(_absolute(str(written.value), base), written.source, written.where, written.why)
     return written
-
-
-def _count_problem(value: Value) -> str:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    return "" if is_count else "a whole number, 1 or more"
-
-
-def _text_problem(value: Value) -> str:
-    if not isinstance(value, str):
-        return "text; put it in quotes"
-    if not value.strip():
-        return "text that is not empty"
-    if printable(value) != value:
-        return "text in UTF-8"
-    return ""
 
 
 def _unsound(

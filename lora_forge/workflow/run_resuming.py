@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from lora_forge.runs.directory import RunDir
     from lora_forge.runs.events import Event
     from lora_forge.runs.record import RunRecord, State
+
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,42 @@ def resume_run(call: Invocation, watcher: Watcher, *, grace_s: float = STOP_GRAC
         if not folder.is_dir() or not any(folder.iterdir()):
             return start_run(call, watcher, grace_s=grace_s)
         return resume_folder(folder, call, watcher, grace_s=grace_s)
-    planned = ready_plan(call)
+    planned = _plan_to_go_on(call)
     folder_found = _latest(call, planned)
     if folder_found is None:
         return start_run(call, watcher, grace_s=grace_s)
     return resume_folder(folder_found, replace(call, run_dir=folder_found), watcher, grace_s=grace_s, asked=planned)
+
+
+def _plan_to_go_on(call: Invocation) -> PlanResult:
+    """The plan whose name is looked for; where no preset is named, a run still goes on by its own name.
+
+    Raises:
+        InvalidInput: as ``ready_plan``.
+    """
+    try:
+        return ready_plan(call)
+    except InvalidInput as problem:
+        hint = _resume_hint(call)
+        if not hint or not any(each.code == "preset-missing" for each in problem.findings):
+            raise
+        findings = [replace(each, hint=hint) if each.code == "preset-missing" else each for each in problem.findings]
+        raise type(problem)(problem.message, problem.hint, findings=findings) from problem
+
+
+def _resume_hint(call: Invocation) -> str:
+    """How to go on with what lies unfinished in the runs folder; empty where nothing does."""
+    from lora_forge.project.request import gather_request, runs_folder
+    from lora_forge.runs.shelf import shelved
+
+    runs = runs_folder(gather_request(call.flags, call.env, call.cwd)[0], call.cwd)
+    names = [run.folder.name for run in shelved(runs) if run.status in ("stopped", "failed", "new")]
+    where = f" --runs {shlex.quote(str(call.flags['runs']))}" if "runs" in call.flags else ""
+    if not names:
+        return ""
+    if len(names) == 1:
+        return f"forge runs resume {shlex.quote(names[0])}{where}"
+    return f"forge runs resume ID{where}, with one of {', '.join(names[:MOST_NAMED])}; forge runs ls{where} shows them"
 
 
 def _latest(call: Invocation, planned: PlanResult) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,23 @@ def test_a_run_keeps_the_brackets_of_its_name(runs: Path) -> None:
     assert text("stop", name).startswith(f"{name} is done")
     assert text("diff", name, name).startswith(f"{name} and {name} were made alike")
     assert text("rm", name) == f"removed {name}\n"
+
+
+def hint_for_the_preset(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["train", "--resume", *arguments, "--json"])
+    assert result.exit_code == 3, result.stdout
+    findings = json.loads(result.stdout)["findings"]
+    return str(next(each["hint"] for each in findings if each["code"] == "preset-missing"))
+
+
+def test_resuming_without_a_preset_names_the_one_run_that_is_unfinished(runs: Path) -> None:
+    for name in ("failed-001", "killed-001"):
+        shutil.rmtree(runs / name)
+    assert hint_for_the_preset() == "forge runs resume stopped-001"
+    runs.rename(runs.with_name("my runs"))
+    assert hint_for_the_preset("--runs", "my runs") == "forge runs resume stopped-001 --runs 'my runs'"
+    assert hint_for_the_preset("--runs", "none").startswith("--preset identity")
+
+
+def test_resuming_without_a_preset_lists_the_runs_that_are_unfinished(runs: Path) -> None:
+    assert hint_for_the_preset().startswith("forge runs resume ID, with one of failed-001, killed-001, stopped-001;")

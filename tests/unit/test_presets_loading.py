@@ -127,7 +127,8 @@ def test_folders_that_do_not_exist_hold_no_presets(tmp_path: Path) -> None:
         ("optimizer.learning_rate=3e-5", 3e-5),
         ("augment.flip=true", True),
         ("augment.flip=yes", "yes"),
-        ("network.dropout=", None),
+        ("network.dropout=null", None),
+        ("about=''", ""),
         ("about=a: b # c", "a: b # c"),
         ("about=a=b", "a=b"),
         ("about='24'", "24"),
@@ -140,7 +141,10 @@ def test_set_reads_the_same_scalars_as_a_file(argument: str, value: Value) -> No
     assert (written.value, written.source, written.where) == (value, Source.CLI, f"--set {key}")
 
 
-@pytest.mark.parametrize("argument", ["", "network.rank", "=3", "a=[1", "a={b: *c}", "a=1e999", "a=\udcff"])
+@pytest.mark.parametrize(
+    "argument",
+    ["", "network.rank", "network.rank=", "network.rank= ", "=3", "a=[1", "a={b: *c}", "a=1e999", "a=\udcff"],
+)
 def test_set_refuses_what_it_cannot_read(argument: str) -> None:
     with pytest.raises(PresetError):
         parse_set(argument)

@@ -189,3 +189,10 @@ def test_no_value_of_any_type_raises(value: Value) -> None:
         values[key] = Written(value, Source.PRESET, "a.yaml:1")
         preset, _, findings = merge_layers([Layer(Source.PRESET, "a.yaml", values)])
         assert (preset is None) == bool(findings)
+
+
+@pytest.mark.parametrize("key", ["model", "models.model"])
+def test_a_model_file_is_no_setting_of_a_preset_whichever_way_it_is_written(key: str) -> None:
+    asked = Layer(Source.CLI, "--set", {key: Written("x", Source.CLI)})
+    _, _, [finding] = merge_layers([layer(BASE), asked])
+    assert "--model" in finding.hint

@@ -214,3 +214,29 @@ def test_a_value_that_is_not_utf8_is_refused(cwd: Path) -> None:
 def test_what_the_environment_asks_of_a_run_is_left_out_and_places_stay() -> None:
     env = {"FORGE_PRESET": "style", "FORGE_HOME": "/h", "FORGE_CACHE": "/c", "PATH": "/bin"}
     assert without_requests(env) == {"FORGE_HOME": "/h", "FORGE_CACHE": "/c", "PATH": "/bin"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("preset: [identity]", 'preset is ["identity"]; expected one text, not a list.', "Write preset: identity."),
+        ("trigger: {a: 1}", 'trigger is {"a": 1}; expected one text, not a table.', "Write trigger: and one text"),
+        ("trigger: 12", "trigger is 12; expected text; put it in quotes.", 'Write trigger: "12".'),
+        ("vram: big", 'vram is "big"; expected a whole number, 1 or more.', "such as vram: 24."),
+        ("dataset: {a: 1, path: b}", "a is no key of a dataset folder.", "Known are: path"),
+        ("dataset: {repeats: 2}", "A dataset folder is named without its path.", "Write path: photos."),
+        ("dataset: {path: a, repeats: x}", "repeats of a dataset folder", "Write repeats: 2."),
+        ("dataset: 3", "dataset is 3; expected text; put it in quotes.", 'Write dataset: "3".'),
+        ("rank: 3", "There is no project setting rank.", "overrides.network.rank."),
+        ("steps: 4", "There is no project setting steps.", "overrides.schedule.steps"),
+        ("network: {rank: 3}", "There is no project setting network.rank.", "overrides.network.rank."),
+        ("trigerr: a", "There is no project setting trigerr.", "Did you mean trigger?"),
+        ("- preset", "The file must be a table of keys, such as `preset: identity`.", "`forge init`"),
+    ],
+)
+def test_a_wrong_line_says_what_to_write_instead(cwd: Path, text: str, message: str, hint: str) -> None:
+    (cwd / "forge.yaml").write_text(text + "\n")
+    _, _, [finding] = gather(cwd)
+    assert finding.message.startswith(message)
+    assert hint in finding.hint
+    assert finding.where.startswith("forge.yaml:1:1")
