@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated, NoReturn
 
@@ -11,6 +12,13 @@ from lora_forge import __version__
 from lora_forge.cli import dataset, demo, diagnose, engine, init, models, plan, preset, runs, train
 from lora_forge.cli.output import TASTE, fail
 from lora_forge.errors import UsageProblem
+
+_WORDS = (
+    (r"Input should be greater than or equal to (\S+)", r"expected \1 or more"),
+    (r"Input should be a valid integer(?:, .*)?", "expected a whole number"),
+    (r"Input should be a valid number(?:, .*)?", "expected a number"),
+    (r"Input should be ", "expected "),
+)
 
 app = typer.Typer(
     name="forge",
@@ -54,6 +62,19 @@ def _global(
     TASTE.quiet, TASTE.verbose, TASTE.progress, TASTE.color = quiet, verbose, not no_progress, color
 
 
+def in_forges_words(complaint: str) -> str:
+    """What Typer's validator says of a number, as forge says it of one in a file.
+
+    >>> in_forges_words("Input should be greater than or equal to 1")
+    'expected 1 or more'
+    >>> in_forges_words("Input should be a valid integer, unable to parse string as an integer")
+    'expected a whole number'
+    """
+    for theirs, ours in _WORDS:
+        complaint = re.sub(theirs, ours, complaint)
+    return complaint
+
+
 def run() -> NoReturn:
     """Parse and run; a usage error keeps the promise of ``--json`` too: one object on stdout, and exit 2."""
     try:
@@ -61,7 +82,11 @@ def run() -> NoReturn:
     except Exception as wrong:
         if not hasattr(wrong, "format_message"):  # the parser's own errors; Typer moved their class between versions
             raise
+        if hasattr(wrong, "message"):
+            wrong.message = in_forges_words(str(wrong.message))
         if "--json" in sys.argv[1:]:
-            raise SystemExit(fail(UsageProblem(wrong.format_message(), "forge --help"), as_json=True)) from wrong
+            context = getattr(wrong, "ctx", None)
+            hint = f"{context.command_path if context else 'forge'} --help"
+            raise SystemExit(fail(UsageProblem(wrong.format_message(), hint), as_json=True)) from wrong
         wrong.show()  # type: ignore[attr-defined]
         raise SystemExit(UsageProblem.exit_code) from wrong

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from lora_forge.cli.options import AsJson, folder_of_runs
 from lora_forge.cli.output import show
 
 if TYPE_CHECKING:
+    from lora_forge.findings import Finding
     from lora_forge.workflow.run_diagnosis import Diagnosed, Disappointing
 
 
@@ -29,7 +31,7 @@ def diagnose(
         show(lambda: _symptoms(asked, run), _print_symptoms, as_json=as_json)
     if target is None or word is not None:
         raise typer.BadParameter("name one run or log, or ask for --symptom [WORD] [RUN]", param_hint="RUN|LOG")
-    show(lambda: _diagnose(target, mend), _print_diagnosis, as_json=as_json)
+    show(lambda: _diagnose(target, mend), _print_diagnosis, as_json=as_json, unsaid=_unsaid)
 
 
 def split_words(first: str | None, second: str | None, cwd: Path) -> tuple[str | None, str | None]:
@@ -46,6 +48,12 @@ def _diagnose(target: str, mend: bool) -> Diagnosed:
     from lora_forge.workflow.run_diagnosis import diagnose as look
 
     return look(target, Path.cwd(), folder_of_runs(), mend=mend)
+
+
+def _unsaid(result: Diagnosed) -> Sequence[Finding]:
+    """What the printed diagnosis does not hold: its evidence is a finding too, for scripts."""
+    said = result.diagnosis and result.diagnosis.code
+    return [finding for finding in result.findings if finding.code != said]
 
 
 def _symptoms(word: str | None, run: str | None) -> Disappointing:

@@ -13,13 +13,19 @@ if TYPE_CHECKING:
     from lora_forge.plan.symptoms import Symptom
     from lora_forge.workflow.run_diagnosis import Diagnosed, Disappointing
 
+UNRECOGNISED = {
+    "not recognised": "read its last lines; nothing in it looks like an error",
+    "empty": "name another log: the engine wrote nothing into this one",
+    "not a text": "name the engine's log, a text file such as runs/NAME-001/engine.log",
+}
+"""What to try by the state of a log that told nothing."""
+
 
 def print_diagnosis(result: Diagnosed, out: Console) -> None:
     found = result.diagnosis
     if found is None:
         _line(out, "", f"{result.source}: {result.state}")
-        if result.state == "not recognised":
-            _line(out, "try", "read its last lines; nothing in it looks like an error")
+        _line(out, "try", UNRECOGNISED.get(result.state, ""))
         return
     out.print(f"[bold]{plain(found.code)}[/] (exit code {found.exit_code})", highlight=False)
     _line(out, "cause", found.sentence)

@@ -35,7 +35,7 @@ def list_(more: More = None, as_json: AsJson = False) -> None:
 
     def as_text(report: Report, out: Console) -> None:
         for model in report.content:
-            what = _what(model) if model["usable"] else f"refused: {model['refused']}"
+            what = _what(model) if model["usable"] else f"refused: {_told_of_it(str(model['refused']))}"
             print_plain(out, f"{model['path']}  {what}")
         if not report.content:
             out.print("no model file in the usual places; --in DIR looks elsewhere", highlight=False)
@@ -82,6 +82,11 @@ def set_(
     show(use_case, as_text, as_json=as_json)
 
 
+def _told_of_it(reason: str) -> str:
+    """Most reasons are what a file is or holds, and want a subject where its path does not stand before them."""
+    return f"it {reason}" if reason.startswith(("is ", "holds ")) else reason
+
+
 def _what(model: dict[str, object]) -> str:
     variant = f" {model['variant']}" if model["variant"] else ""
     size = model["size_bytes"]
@@ -97,7 +102,7 @@ def _file_line(file: dict[str, object]) -> str:
     name = f"{file['flag']:<12}"
     if file["path"]:
         what = f"  {_what(file)}" if "holds" in file else ""
-        problem = f"  NOT USABLE: {file['problem']}" if file["problem"] else ""
+        problem = f"  NOT USABLE: {_told_of_it(str(file['problem']))}" if file["problem"] else ""
         return f"{name} {file['path']} ({file['why']}){what}{problem}"
     if file["candidates"]:
         return f"{name} several fit, none is chosen"

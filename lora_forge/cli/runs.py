@@ -115,8 +115,9 @@ def stop(
         return stop_run(folder_of_runs(runs), run, wait_s=wait)
 
     def as_text(told: Told, out: Console) -> None:
-        row = told.content
-        print_plain(out, f"{row['run']} is {row['status']} at step {row['step']} of {row['steps']}")
+        from lora_forge.cli.runs_view import print_stand
+
+        print_stand(told, out)
 
     show(use_case, as_text, as_json=as_json)
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from lora_forge.workflow.run_history import Told
 
 DAY_S = 86_400
+STANDS = {"stopped": "was stopped", "failed": "failed", "new": "has not begun"}
+"""The status where ``is`` before it makes no sentence."""
+HEADER = ("run", "status", "steps", "loss", "LoRA", "begun")
 
 
 def print_list(told: Told, out: Console) -> None:
@@ -23,20 +26,30 @@ def print_list(told: Told, out: Console) -> None:
     if not rows:
         print_plain(out, f"no run in {told.content['folder']}")
         return
-    width = max(len(row["run"]) for row in rows)
+    width = max(len(name) for name in (HEADER[0], *(row["run"] for row in rows)))
+    out.print(f"[bold]{_in_columns(width, *HEADER)}[/]", highlight=False, soft_wrap=True)
     for row in rows:
         steps = "" if row["steps"] is None else f"{row['step']:,}/{row['steps']:,}"
-        loss = "" if row["loss"] is None else f"loss {row['loss']:.3f}"
+        loss = "" if row["loss"] is None else f"{row['loss']:.3f}"
         size = "" if row["lora_bytes"] is None else megabytes(row["lora_bytes"])
-        line = f"{row['run']:<{width}}  {row['status']:<8} {steps:>13}  {loss:<10}  {size:>9}  {_age(row['age_s'])}"
-        print_plain(out, line.rstrip())
+        print_plain(out, _in_columns(width, row["run"], row["status"], steps, loss, size, _age(row["age_s"])))
+
+
+def _in_columns(width: int, run: str, status: str, steps: str, loss: str, size: str, age: str) -> str:
+    return f"{run:<{width}}  {status:<8} {steps:>13}  {loss:<10}  {size:>9}  {age}".rstrip()
+
+
+def print_stand(told: Told, out: Console) -> None:
+    """One run in one sentence."""
+    run: Any = told.content
+    where = "" if run["step"] is None else f" at step {run['step']:,} of {run['steps']:,}"
+    stands = STANDS.get(run["status"], f"is {run['status']}")
+    out.print(f"[bold]{plain(run['run'])}[/] {stands}{where}", highlight=False, soft_wrap=True)
 
 
 def print_story(told: Told, out: Console) -> None:
     run: Any = told.content
-    out.print(
-        f"[bold]{plain(run['run'])}[/] is {run['status']} at step {run['step']:,} of {run['steps']:,}", highlight=False
-    )
+    print_stand(told, out)
     for attempt in run["attempts"]:
         out.print(f"  {plain(_attempt(attempt))}", highlight=False, soft_wrap=True)
         for kept in (each for each in run["checkpoints"] if each["attempt"] == attempt["number"]):

@@ -204,8 +204,8 @@ def _folder_header(path: Path) -> Header:
         plain = [shard for shard in shards if shard.name == "diffusion_pytorch_model.safetensors"]
         if shards:
             return join_headers(path, map(read_header, plain or shards))
-    message = f"{path} is a folder without transformer/ or unet/ safetensors files"
-    raise InvalidModel(message, "name a .safetensors file or a Diffusers model folder")
+    message = f"{path} is a folder, and not one of a Diffusers model"
+    raise InvalidModel(message, "name the .safetensors file itself")
 
 
 def _text_encoders(header: Header, family: str | None) -> tuple[LoraModule, ...] | None:

@@ -27,7 +27,7 @@ def holds(file: ModelFile, facts: ModelFacts) -> bool:
 
 def what_it_holds(facts: ModelFacts) -> str:
     """The content in words: ``sdxl weights``."""
-    return "no model that forge knows" if facts.role == "unknown" else f"{facts.family or facts.role} weights"
+    return "weights that forge does not know" if facts.role == "unknown" else f"{facts.family or facts.role} weights"
 
 
 def why_refused(facts: ModelFacts) -> str | None:

@@ -75,7 +75,7 @@ def refusal(findings: Sequence[Finding], known: Known = NOTHING_KNOWN) -> ForgeE
 def _interrupted(outcome: Outcome, signum: int) -> ForgeError:
     how = "ended by force" if outcome.killed else "stopped"
     name = signal.Signals(signum).name
-    where = f"at step {outcome.last_step} of {outcome.total}" if outcome.last_step else "before the first step"
+    where = f"at step {outcome.last_step:,} of {outcome.total:,}" if outcome.last_step else "before the first step"
     return Interrupted(
         f"the training was {how} {where} ({name})", "start it again with the same command", signum=signum
     )

@@ -45,7 +45,7 @@ class Diagnosis:
     def where(self) -> str:
         if self.step is None:
             return ""
-        return f"at step {self.step} of {self.total}" if self.step else "before the first step"
+        return f"at step {self.step:,} of {self.total or self.step:,}" if self.step else "before the first step"
 
     @property
     def sentence(self) -> str:

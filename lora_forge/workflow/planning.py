@@ -112,6 +112,9 @@ def unwritable_place(run_dir: Path) -> tuple[Finding, ...]:
     from lora_forge.machine import nearest_folder
 
     place = nearest_folder(run_dir)
+    if files := [each for each in run_dir.parents if each.exists() and not each.is_dir()]:
+        message = f"no run directory can be made below {files[0]}, which is a file"
+        return (error("run-dir-unwritable", message, "--run-dir or --runs with a folder", "runs"),)
     if os.access(place, os.W_OK):
         return ()
     message = f"a training could not write its run directory: {place} is read-only for you"

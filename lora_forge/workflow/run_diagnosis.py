@@ -22,10 +22,16 @@ if TYPE_CHECKING:
     from lora_forge.runs.outcome import Heard, Outcome
     from lora_forge.runs.record import Attempt, RunRecord
 
+TOP_BYTES = 4096
+"""As much of a file as shows whether it is a text, in which no zero byte stands."""
+
 
 @dataclass(frozen=True)
 class Diagnosed:
-    """What was found; without a diagnosis ``state`` says why: ended well, running, or not recognised."""
+    """What was found; without a diagnosis ``state`` says why.
+
+    That is ended well, still running, stopped by a signal, empty, not a text, or not recognised.
+    """
 
     source: Path
     state: str
@@ -96,8 +102,16 @@ def diagnose_log(path: Path) -> Diagnosed:
     lines = read_log(path)
     found = None if ended_well(lines) else diagnose_lines(lines)
     if found is None:
-        return Diagnosed(path, "ended well" if ended_well(lines) else "not recognised")
+        return Diagnosed(path, "ended well" if ended_well(lines) else _what_it_is(path, lines))
     return Diagnosed(path, "failed", refine(found, Known()))
+
+
+def _what_it_is(path: Path, lines: list[str]) -> str:
+    """Why nothing was recognised: a log that a power cut filled with zeros still may have told something before."""
+    if not any(line.strip() for line in lines):
+        return "empty"
+    with path.open("rb") as file:
+        return "not a text" if b"\0" in file.read(TOP_BYTES) else "not recognised"
 
 
 def diagnose_run(run: RunDir, *, mend: bool = False) -> Diagnosed:

@@ -43,8 +43,15 @@ class Told:
 
 
 def list_runs(runs: Path) -> Told:
+    """Every run in the folder; that there is no such folder is no problem.
+
+    Raises:
+        InvalidInput: it is a file.
+    """
     from lora_forge.runs.shelf import shelved
 
+    if runs.exists() and not runs.is_dir():
+        raise InvalidInput(f"{runs} is a file, not a folder of runs", "--runs DIR")
     found = shelved(runs)
     findings = tuple(warning("run-damaged", run.problem, where=str(run.folder)) for run in found if run.problem)
     return Told({"runs": [summary(run) for run in found], "folder": str(runs)}, findings)

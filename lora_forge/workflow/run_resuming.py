@@ -255,7 +255,7 @@ def _from_where(record: RunRecord, state: State | None) -> Finding:
     attempt = f"attempt {record.next_attempt} of {record.folder.name}"
     if state is None:
         return info("begun-anew", f"{attempt}: no state was committed yet, so it begins at step 0")
-    return info("resumed", f"{attempt}: goes on from step {state.step} of {record.steps}")
+    return info("resumed", f"{attempt}: goes on from step {state.step:,} of {record.steps:,}")
 
 
 def adopt(task: Task, record: RunRecord) -> RunResult | None:

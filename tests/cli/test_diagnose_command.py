@@ -72,7 +72,7 @@ def test_any_log_is_diagnosed(in_folder: Path) -> None:
     assert (found["state"], found["run"]) == ("failed", None)
     assert found["diagnosis"] == {
         "code": "disk-full",
-        "cause": "the disk is full at step 400 of 2000",
+        "cause": "the disk is full at step 400 of 2,000",
         "evidence": "OSError: [Errno 28] No space left on device",
         "try": "free some space (`df -h` shows where), or --run-dir DIR on another disk",
         "exit_code": 1,
@@ -94,7 +94,7 @@ def test_a_person_reads_cause_evidence_and_what_to_try(failed_run: Path) -> None
     assert code == 0
     first, cause, evidence, remedy = text.splitlines()[:4]
     assert first == "gpu-out-of-memory (exit code 5)"
-    assert cause.split(maxsplit=1) == ["cause", "the GPU ran out of memory at step 2 of 2500"]
+    assert cause.split(maxsplit=1) == ["cause", "the GPU ran out of memory at step 2 of 2,500"]
     assert evidence.split(maxsplit=1)[1].startswith("CUDA out of memory. Tried to allocate 2.25 GiB")
     assert remedy.split(maxsplit=1)[1].endswith("--retry-smaller does it")
 
@@ -249,3 +249,29 @@ def test_of_two_files_at_the_last_step_the_finished_one_is_named() -> None:
 def test_words_between_colons_are_no_pictures(in_folder: Path) -> None:
     (in_folder / "a.log").write_text("RuntimeError: in :warning: of :smile:\n")
     assert "in :warning: of :smile:" in forge("a.log")[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "state", "hint"),
+    [
+        (b"", "empty", "name another log"),
+        (b"\n \n", "empty", "name another log"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "not a text", "name the engine's log"),
+        (b"steps: 1/9\n", "not recognised", "read its last lines"),
+    ],
+)
+def test_what_is_no_log_is_called_what_it_is(in_folder: Path, content: bytes, state: str, hint: str) -> None:
+    (in_folder / "odd.log").write_bytes(content)
+    assert asked("odd.log")["data"]["state"] == state
+    assert hint in forge("odd.log")[1]
+
+
+def test_a_log_that_ends_in_zeros_still_tells_what_it_told(in_folder: Path) -> None:
+    (in_folder / "cut.log").write_bytes(whole_log(CUDA_MEMORY).encode() + b"\0" * 9000)
+    assert asked("cut.log")["data"]["diagnosis"]["code"] == "gpu-out-of-memory"
+
+
+def test_the_evidence_of_a_run_is_printed_once(failed_run: Path) -> None:
+    evidence = asked(str(failed_run))["data"]["diagnosis"]["evidence"]
+    assert evidence
+    assert forge(str(failed_run))[1].count(evidence) == 1

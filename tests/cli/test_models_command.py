@@ -159,3 +159,26 @@ def test_what_nobody_named_is_not_looked_into(in_folder: Path) -> None:
 def test_a_named_folder_that_is_not_there_is_an_error(command: str, in_folder: Path) -> None:
     code, answer = forge("models", command, "--in", "nowhere")
     assert (code, "folder-missing" in codes(answer)) == (3, True)
+
+
+def test_why_a_file_is_refused_is_a_sentence(in_folder: Path) -> None:
+    write_model(in_folder / "models/vae/odd.safetensors", {"a.weight": (4, 4)})
+    told = CliRunner().invoke(app, ["models", "ls"]).stdout
+    assert "refused: it is no model that forge knows" in told
+
+
+def test_unknown_weights_are_not_called_no_model_in_one_breath_with_a_model(
+    draw_dataset: Draw, in_folder: Path
+) -> None:
+    odd = write_model(in_folder / "odd.safetensors", {"a.weight": (4, 4)})
+    _, answer = forge("plan", "-p", "identity", "-d", str(draw_dataset()), "--model", str(odd))
+    [message] = [each["message"] for each in answer["findings"] if each["code"] == "model-wrong-file"]
+    assert message.startswith("odd.safetensors holds weights that forge does not know, but --model wants")
+
+
+def test_a_folder_of_pictures_is_no_model_and_nobody_speaks_of_unets(draw_dataset: Draw, in_folder: Path) -> None:
+    photos = draw_dataset()
+    _, answer = forge("plan", "-p", "identity", "-d", str(photos), "--ae", str(photos))
+    [finding] = [each for each in answer["findings"] if each["code"] == "model-unusable"]
+    assert finding["message"] == f"{photos} is a folder, and not one of a Diffusers model"
+    assert finding["hint"] == "name the .safetensors file itself"

@@ -290,3 +290,25 @@ def test_a_plan_for_a_run_directory_in_use_says_how_to_go_on(draw_dataset: Draw,
     code, answer = forge("plan", "-p", "identity", "-d", str(draw_dataset()), "--run-dir", "old")
     hint = next(each["hint"] for each in answer["findings"] if each["code"] == "run-dir-used")
     assert (code, hint) == (0, "go on with it: add --resume")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message", "hint"),
+    [
+        (("plan", "--gpus", "0"), "Invalid value for '--gpus': expected 1 or more", "forge plan --help"),
+        (("plan", "--gpus", "x"), "Invalid value for '--gpus': expected a whole number", "forge plan --help"),
+        (("train", "--grace", "x"), "Invalid value for '--grace': expected a number", "forge train --help"),
+        (("dataset", "check", "--bogus"), "No such option: --bogus", "forge dataset check --help"),
+        (("runs", "show"), "Missing argument 'ID'.", "forge runs show --help"),
+        (("nosuch",), "No such command 'nosuch'.", "forge --help"),
+    ],
+)
+def test_a_usage_error_says_what_was_expected_and_whose_help_to_read(
+    argv: tuple[str, ...], message: str, hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["forge", *argv, "--json"])
+    with pytest.raises(SystemExit):
+        run()
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["message"].startswith(message)
+    assert told["hint"] == hint

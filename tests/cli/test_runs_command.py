@@ -231,3 +231,35 @@ def test_resuming_without_a_preset_names_the_one_run_that_is_unfinished(runs: Pa
 
 def test_resuming_without_a_preset_lists_the_runs_that_are_unfinished(runs: Path) -> None:
     assert hint_for_the_preset().startswith("forge runs resume ID, with one of failed-001, killed-001, stopped-001;")
+
+
+def test_the_list_names_its_columns_and_every_row_stands_below_them(runs: Path) -> None:
+    header, *rows = text("ls").splitlines()
+    assert header.split() == ["run", "status", "steps", "loss", "LoRA", "begun"]
+    assert len(rows) == 4
+    for title in ("status", "loss"):
+        column = header.index(title)
+        assert all(row[column - 1] == " " and row[column] != " " for row in rows), title
+
+
+def test_how_a_run_stands_is_a_sentence(runs: Path) -> None:
+    said = {name: text("show", name).splitlines()[0] for name in (*ENDS, "killed-001")}
+    assert said == {
+        "stopped-001": "stopped-001 was stopped at step 5 of 12",
+        "failed-001": "failed-001 failed at step 7 of 12",
+        "done-001": "done-001 is done at step 12 of 12",
+        "killed-001": "killed-001 was stopped at step 0 of 12",
+    }
+    assert text("stop", "failed-001") == "failed-001 failed at step 7 of 12\n"
+
+
+def test_a_file_in_the_place_of_the_runs_folder_is_called_a_file(draw_dataset: Draw, in_folder: Path) -> None:
+    (in_folder / "file").write_text("")
+    code, told = forge("ls", "--runs", "file")
+    assert (code, told["error"]["message"]) == (3, f"{in_folder / 'file'} is a file, not a folder of runs")
+    asked = ("-p", "identity", "-d", str(draw_dataset()), "--runs", "file", "--json")
+    for command in ("plan", "train"):
+        result = CliRunner().invoke(app, [command, *asked])
+        messages = [each["message"] for each in json.loads(result.stdout)["findings"]]
+        assert result.exit_code == 3
+        assert f"no run directory can be made below {in_folder / 'file'}, which is a file" in messages

@@ -87,7 +87,7 @@ def test_a_picture_named_a_few_lines_before_its_exception_is_the_one() -> None:
     )
     found = diagnosed(log)
     assert (found.code, found.file) == ("bad-image", "/runs/a/dataset/01-p/00003-0123456789ab.png")
-    assert found.sentence == "a picture cannot be read: /runs/a/dataset/01-p/00003-0123456789ab.png at step 400 of 2000"
+    assert found.sentence == f"a picture cannot be read: {found.file} at step 400 of 2,000"
 
 
 def test_a_path_that_was_wrapped_at_80_columns_is_one_path_again() -> None:
@@ -107,7 +107,7 @@ def test_a_bar_that_overwrote_itself_counts_once() -> None:
 def test_the_step_is_read_from_the_bar() -> None:
     found = diagnosed(whole_log(CUDA_MEMORY))
     assert (found.step, found.total) == (400, 2000)
-    assert found.sentence == "the GPU ran out of memory at step 400 of 2000"
+    assert found.sentence == "the GPU ran out of memory at step 400 of 2,000"
 
 
 def test_a_training_that_ended_well_is_no_failure() -> None:

@@ -186,7 +186,7 @@ def test_a_diffusers_unet_of_sd15_keeps_its_names_and_one_of_sdxl_tells_no_modul
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(InvalidModel, match="folder without"):
+    with pytest.raises(InvalidModel, match="is a folder, and not one of a Diffusers model"):
         read_model(tmp_path)
 
 
