@@ -7,6 +7,7 @@ from lora_forge.plan.model import Plan
 from lora_forge.plan.optimizers import is_schedule_free
 from lora_forge.plan.rule import Context, Rule
 from lora_forge.presets.keys import meant
+from lora_forge.settings import Source
 
 USABLE_SCHEDULERS = (
     "linear",
@@ -110,7 +111,17 @@ def folder_repeats_unused(plan: Plan, context: Context) -> str | None:
     other = [name for name, repeats in said.items() if isinstance(used, int) and repeats != used]
     if not other:
         return None
-    return f"{used} repeats are used, as {plan.schedule.repeats.source.value} says, not those of {', '.join(other)}"
+    return f"{used} repeats are used, as {_said_by(plan)}, not those of {', '.join(other)}"
+
+
+def _said_by(plan: Plan) -> str:
+    """Who decided the repeats, by a name that a person gave it."""
+    repeats = plan.schedule.repeats
+    if repeats.source is Source.POLICY:
+        return f"the policy {plan.policy.value} says"
+    if repeats.source is Source.PRESET:
+        return f"the preset {plan.preset.value} says"
+    return f"{repeats.where} says" if repeats.where else "forge does where nothing is said"
 
 
 ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO

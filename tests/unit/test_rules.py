@@ -177,3 +177,15 @@ def rendered_options(case: Case) -> dict[str, object]:
 def test_the_table_of_rules_in_the_documents_is_current() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == document(), "renew it with scripts/show_rules --write"
     assert all(f"`{rule.code}`" in document() for rule in all_rules())
+
+
+@pytest.mark.parametrize(
+    ("case", "who"),
+    [
+        (Case(folders=(("10_ohwx", 10),)), "the policy identity says"),
+        (Case(folders=(("10_ohwx", 10),), settings={"schedule.repeats": 3}), "--set schedule.repeats says"),
+    ],
+)
+def test_whoever_overrules_a_folders_repeats_is_named(case: Case, who: str) -> None:
+    [message] = [found.message for found in plan_case(case).findings if found.code == "folder-repeats"]
+    assert f" repeats are used, as {who}, not those of 10_ohwx" in message
