@@ -94,7 +94,7 @@ def test_a_plan_says_the_same_in_short_and_points_to_the_check(photos: Path) -> 
     before = json.loads(forge("plan", "--preset", "identity", "--dataset", str(photos), "--json")[1])["findings"]
     told = {one["code"]: one for one in before}
     assert told["caption-negative"]["where"] == str(photos)
-    assert told["pixels-unseen"]["hint"] == "forge dataset check"
+    assert told["pixels-unseen"]["hint"] == f"forge dataset check {photos}"
     assert "image-truncated" not in told
 
 
