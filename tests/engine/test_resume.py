@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_training import FORGE, engine_env, train_arguments
 
 from lora_forge.runs.events import Event, Resumed, StateSaved, read_events
 from lora_forge.safetensors_header import read_header
-
-from .conftest import FORGE, engine_env, train_arguments
 
 pytestmark = pytest.mark.engine
 

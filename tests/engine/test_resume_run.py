@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_training import FORGE, engine_env, train_arguments
 
 from lora_forge.runs.record import read_run
 from lora_forge.safetensors_header import read_header
 
-from .conftest import FORGE, Train, engine_env, train_arguments
+from .conftest import Train
 
 pytestmark = pytest.mark.engine
 

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_training import FORGE, TINY, engine_env, train_arguments
 
 from lora_forge.safetensors_header import read_header
 
-from .conftest import FORGE, TINY, Train, engine_env, train_arguments
+from .conftest import Train
 
 pytestmark = pytest.mark.engine
 

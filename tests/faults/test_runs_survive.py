@@ -52,7 +52,7 @@ def test_a_run_stopped_five_times_ends_as_an_undisturbed_one(world: World, undis
     run = world.project / "five"
     for stop in range(1, 6):
         resume = ("--resume",) if stop > 1 else ()
-        process = world.train(*resume, "--run-dir", str(run), FAKE_STEP_S="0.15")
+        process = world.train(*resume, "--run-dir", str(run), FAKE_STEP_S="0.5")
         wait_until(lambda stop=stop: len(steps_taken(run)) >= 2 * stop, process)  # type: ignore[misc]
         process.send_signal(signal.SIGINT)
         assert ended(process)[0] == 130
