@@ -220,7 +220,7 @@ def _record(run: RunDir) -> RunRecord | None:
 
 
 def _caches(run: RunDir, *, mend: bool) -> tuple[Finding, ...]:
-    from lora_forge.runs.damaged_caches import cache_removed, damaged_caches, remove_damaged_caches
+    from lora_forge.runs.caches import cache_removed, damaged_caches, remove_damaged_caches
 
     if mend:
         return tuple(cache_removed(path) for path in remove_damaged_caches(run))

@@ -194,7 +194,7 @@ def asked_plan(call: Invocation, run: RunDir, record: RunRecord, asked: PlanResu
 
 def _go_on(task: Task, record: RunRecord) -> RunResult:
     """Compare, commit what a killed forge left uncommitted, choose the state, train."""
-    from lora_forge.runs.damaged_caches import cache_removed, remove_damaged_caches
+    from lora_forge.runs.caches import cache_removed, forget_caches, remove_damaged_caches
     from lora_forge.runs.prune import drop_states, sweep_states
     from lora_forge.runs.record import fold
     from lora_forge.runs.resume import choose_state
@@ -212,6 +212,8 @@ def _go_on(task: Task, record: RunRecord) -> RunResult:
         notes.append(warning("state-damaged", message, where=str(run.states / state.name)))
     drop_states(run, ledger, choice.damaged, "not as committed")
     sweep_states(run, ledger)
+    if choice.state is None:
+        forget_caches(run)
     notes += [cache_removed(path) for path in remove_damaged_caches(run)]
     notes.append(_from_where(record, choice.state))
     told = replace(task.planned, findings=(*task.planned.findings, *notes))

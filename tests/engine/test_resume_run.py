@@ -18,7 +18,10 @@ from .conftest import Train
 
 pytestmark = pytest.mark.engine
 
-SETTINGS = ("schedule.steps=8", "schedule.checkpoint_every=3", "sampling.enabled=false")
+SETTINGS = (
+    *("schedule.steps=8", "schedule.checkpoint_every=3", "sampling.enabled=false"),
+    "memory.cache_to_disk=true",  # what a killed attempt leaves there must not change what the next one draws
+)
 
 
 def tensors(path: Path) -> bytes:
@@ -29,6 +32,13 @@ def tensors(path: Path) -> bytes:
 def start(arguments: list[str]) -> subprocess.Popen[bytes]:
     command = [str(FORGE), "train", *arguments, "--json"]
     return subprocess.Popen(command, env=engine_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for_first_step(run: Path) -> None:
+    deadline = time.monotonic() + 300
+    while '"event": "step"' not in ((run / "events.jsonl").read_text() if (run / "events.jsonl").exists() else ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def wait_for_state(run: Path, states: int) -> None:
@@ -45,9 +55,14 @@ def test_a_killed_and_a_stopped_run_end_as_an_undisturbed_one(
     assert undisturbed.code == 0, undisturbed.stderr
     run = tmp_path / "broken"
     arguments = train_arguments(tiny_models, pictures, run, "sd15", "fast-iteration", SETTINGS)
-    for signum, resume in ((signal.SIGKILL, []), (signal.SIGTERM, ["--resume"])):
-        forge = start([*arguments, *resume])
-        wait_for_state(run, 2 if resume else 1)
+    forge = start(arguments)
+    wait_for_first_step(run)
+    forge.kill()
+    forge.communicate(timeout=120)
+    assert not read_run(run).states
+    for states, signum in ((1, signal.SIGKILL), (2, signal.SIGTERM)):
+        forge = start([*arguments, "--resume"])
+        wait_for_state(run, states)
         forge.send_signal(signum)
         forge.communicate(timeout=120)
     done = start([*arguments, "--resume"])

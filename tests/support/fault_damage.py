@@ -15,7 +15,7 @@ from fault_tally import Reference, Tally, as_reference, resume
 from fault_watching import ended, steps_taken, wait_until
 from fault_world import World
 
-from lora_forge.runs.damaged_caches import damaged_caches
+from lora_forge.runs.caches import damaged_caches
 from lora_forge.runs.directory import RunDir
 from lora_forge.runs.ledger import LEDGER, MIRROR
 from lora_forge.runs.record import RunRecord, read_run

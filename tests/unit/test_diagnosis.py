@@ -14,7 +14,7 @@ from lora_forge.findings import error
 from lora_forge.neutral import json_without_commands, neutral
 from lora_forge.plan.smaller import Smaller
 from lora_forge.runs.cause import cause_of, refusal
-from lora_forge.runs.damaged_caches import damaged_caches, remove_damaged_caches
+from lora_forge.runs.caches import damaged_caches, forget_caches, remove_damaged_caches
 from lora_forge.runs.diagnosis import CAUSES, RECENT_LINES, Diagnosis, diagnose_lines
 from lora_forge.runs.diagnosis_log import HEAD_BYTES, TAIL_BYTES, ended_well, read_log, seen_lines
 from lora_forge.runs.diagnosis_run import Known, person_file
@@ -316,6 +316,9 @@ def test_only_damaged_caches_of_the_runs_own_staging_folder_are_removed(run: Run
     assert remove_damaged_caches(run) == (cut, folder / "empty.npz", flipped)
     assert good.exists() and own.exists() and (folder / "linked.npz").is_symlink() and (folder / "1.txt").exists()
     assert damaged_caches(run) == ()
+    forget_caches(run)
+    assert not good.exists()
+    assert own.exists() and (folder / "linked.npz").is_symlink() and (folder / "1.txt").exists()
 
 
 def test_a_staging_folder_that_leads_elsewhere_is_left_alone(run: RunDir, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Cache files that the engine could not read back: found by their own checksums, removed only where forge made them.
+"""Cache files: those that the engine could not read back are found by their checksums; removed only where forge made them.
 
 A cache is made anew whenever it is missing, so nothing is lost with it.
 """
@@ -27,6 +27,13 @@ def remove_damaged_caches(run: RunDir) -> tuple[Path, ...]:
     for path in removed:
         path.unlink(missing_ok=True)
     return removed
+
+
+def forget_caches(run: RunDir) -> None:
+    """Remove every cache, for a run that begins anew: what is read back draws no noise, and so changes all that follows."""
+    for path in sorted(run.dataset.rglob(f"*{CACHE_SUFFIX}")):
+        if is_removable(run, path):
+            path.unlink(missing_ok=True)
 
 
 def cache_removed(path: Path) -> Finding:
