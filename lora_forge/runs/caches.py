@@ -1,4 +1,4 @@
-"""Cache files: those that the engine could not read back are found by their checksums; removed only where forge made them.
+"""Cache files: damaged ones are found by their checksums; removed only where forge made them.
 
 A cache is made anew whenever it is missing, so nothing is lost with it.
 """
@@ -30,7 +30,11 @@ def remove_damaged_caches(run: RunDir) -> tuple[Path, ...]:
 
 
 def forget_caches(run: RunDir) -> None:
-    """Remove every cache, for a run that begins anew: what is read back draws no noise, and so changes all that follows."""
+    """Remove every cache, for a run that begins anew.
+
+    The engine draws each cached latent from the training's own generator; what is read back
+    draws nothing, and all that follows would be other noise.
+    """
     for path in sorted(run.dataset.rglob(f"*{CACHE_SUFFIX}")):
         if is_removable(run, path):
             path.unlink(missing_ok=True)

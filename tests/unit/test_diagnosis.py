@@ -13,8 +13,8 @@ from lora_forge.families import load_family
 from lora_forge.findings import error
 from lora_forge.neutral import json_without_commands, neutral
 from lora_forge.plan.smaller import Smaller
-from lora_forge.runs.cause import cause_of, refusal
 from lora_forge.runs.caches import damaged_caches, forget_caches, remove_damaged_caches
+from lora_forge.runs.cause import cause_of, refusal
 from lora_forge.runs.diagnosis import CAUSES, RECENT_LINES, Diagnosis, diagnose_lines
 from lora_forge.runs.diagnosis_log import HEAD_BYTES, TAIL_BYTES, ended_well, read_log, seen_lines
 from lora_forge.runs.diagnosis_run import Known, person_file
