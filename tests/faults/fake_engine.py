@@ -1,6 +1,6 @@
 """The engine's part in the fault tests: reads a rendered train.toml, trains nothing, saves the real formats.
 
-Started as forge starts accelerate, by a stand-in for the engine's Python. All that
+Started by ``fake_launcher.py``, which stands in for accelerate. All that
 the guest does without torch is the guest's own code: events, stopping, lifeline,
 the watch, the keeper, atomic saves, state folders; only the loop that drives them
 is made up, in the engine's order. Its "weights" are a chain of digests over all
@@ -10,14 +10,12 @@ and one that was not does not.
 Environment: ``FAKE_SHAPES`` (JSON: tensor name → shape), ``FAKE_LOAD_S``, ``FAKE_STEP_S``,
 ``FAKE_SAVE_S``, ``FAKE_SAMPLE_S``, ``FAKE_VALIDATE_S`` (how long each phase takes; the last two
 exist only if they are said), ``FAKE_DAEMON`` (leave a child in a session of its own),
-``FAKE_LOG_MB`` (print that much), ``FAKE_LEAVE_S`` (leave that slowly), ``FAKE_STRACE`` (words
-to run the trainer behind).
+``FAKE_LOG_MB`` (print that much), ``FAKE_LEAVE_S`` (leave that slowly).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import random
@@ -59,19 +57,7 @@ watch.gpu_memory = dict
 
 
 def main() -> int:
-    if os.environ.get("FAKE_LAUNCHED") != "1":
-        return launch()
     return Engine(toml.load(sys.argv[sys.argv.index(GUEST) + 1])).run()
-
-
-def launch() -> int:
-    """Wait like accelerate, and turn every failure into 1."""
-    env = {**os.environ, "FAKE_LAUNCHED": "1"}
-    behind = json.loads(os.environ.get("FAKE_STRACE", "[]"))
-    code = subprocess.run([*behind, sys.executable, *sys.argv], env=env, check=False).returncode
-    if code == -9:
-        print("subprocess.CalledProcessError: Command died with <Signals.SIGKILL: 9>.", file=sys.stderr)
-    return 1 if code else 0
 
 
 class FakeWatch(watch.Watch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from typing import Any
 import psutil
 import pytest
 from fault_world import World, ended, steps_taken, wait_until
-
-from lora_forge.engine.home import locate_engine
 
 pytestmark = pytest.mark.processes
 
@@ -24,8 +21,7 @@ Diagnosed = Callable[[str], dict[str, Any]]
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = World(tmp_path_factory.mktemp("diagnosed"))
-    python = locate_engine({"FORGE_HOME": str(world.home)}).python
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{TROUBLED}" "$@"\n')
+    world.use_engine(TROUBLED)
     return world
 
 

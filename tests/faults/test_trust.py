@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import psutil
@@ -13,7 +12,6 @@ from fault_world import STEPS, World, ended, wait_until
 from typer.testing import CliRunner
 
 from lora_forge.cli.app import app
-from lora_forge.engine.home import locate_engine
 from lora_forge.engine.toml_text import dump_toml
 from lora_forge.errors import InvalidInput
 
@@ -30,8 +28,7 @@ CANARY = "canary-7f3a9c"
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A forge whose engine is in trouble."""
     world = World(tmp_path_factory.mktemp("trust"))
-    python = locate_engine({"FORGE_HOME": str(world.home)}).python
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{TROUBLED}" "$@"\n')
+    world.use_engine(TROUBLED)
     return world
 
 

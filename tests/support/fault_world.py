@@ -120,14 +120,20 @@ class World:
     def loras(self, run: Path | None = None) -> dict[str, bytes]:
         return loras_in(run or self.run)
 
+    def use_engine(self, script: Path) -> None:
+        """Let this script be the trainer, behind a launcher in the place of the engine's Python."""
+        python = locate_engine({"FORGE_HOME": str(self.home)}).python
+        launcher = ENGINE.with_name("fake_launcher.py")
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{launcher}" "{script}" "$@"\n')
+        python.chmod(0o755)
+
     def _make_engine(self) -> None:
         home = locate_engine({"FORGE_HOME": str(self.home)})
         (home.checkout / ".git").mkdir(parents=True, exist_ok=True)
         (home.checkout / ".git" / "HEAD").write_text(COMMIT + "\n")
         write_checkout_stamp(home.checkout, CheckoutStamp(REPOSITORY, COMMIT))
         home.python.parent.mkdir(parents=True, exist_ok=True)
-        home.python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ENGINE}" "$@"\n')
-        home.python.chmod(0o755)
+        self.use_engine(ENGINE)
         write_environment_stamp(home.environment, EnvironmentStamp(home.lock_sha256, "3.11.0", "2.6.0"))
 
     def _make_model(self) -> None:
