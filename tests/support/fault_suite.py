@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import fault_calls as calls
@@ -19,6 +19,10 @@ import fault_stops as stops
 from fault_tally import Reference, Tally, reference_of
 from fault_watching import PHASES
 from fault_world import World
+
+OFTEN = ("kills_a_phase", "stops_a_phase", "orphans", "install_kills", "mutations", "texts", "captions", "real_kills")
+MANY_MOMENTS = 100
+"""About as many as the longest row has."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,21 @@ class Counts:
     clock_shifts: tuple[tuple[int, int], ...] = places.SHIFTS
     log_mb: int = 1024
     real_kills: int = 20
+
+    def share(self, part: float) -> Counts:
+        """A part of everything that is tried over and over, at least one of each."""
+        often = (
+            "kills_a_phase",
+            "stops_a_phase",
+            "orphans",
+            "install_kills",
+            "mutations",
+            "texts",
+            "captions",
+            "real_kills",
+        )
+        fewer = {name: max(1, round(getattr(self, name) * part)) for name in often}
+        return replace(self, **fewer, moments=max(2, round(MANY_MOMENTS * part)))
 
 
 FULL = Counts()
