@@ -21,7 +21,7 @@ from lora_forge.runs.ledger import has_ledger
 from lora_forge.runs.record import read_run
 from lora_forge.safetensors_header import read_header
 
-SETTINGS = ("schedule.steps=8", "schedule.checkpoint_every=3", "sampling.enabled=false", "memory.cache_to_disk=true")
+SETTINGS = ("schedule.steps=8", "schedule.checkpoint_every=3", "sampling.enabled=false")
 PHASES = ("loading", "caching", "training", "saving")
 LASTS_S = {"loading": 3.0, "caching": 0.5, "training": 0.3, "saving": 0.05}
 TRIES = 5
@@ -89,8 +89,10 @@ def _killed_and_resumed(world: RealWorld, run: Path, phase: str, reference: Weig
     code, told = world.train(run, "--resume")
     if code:
         return f"{run.name} while {phase}: resume ended with {code}: {told['error']}"
-    if weights_of(run) != reference:
-        return f"{run.name} while {phase}: other weights than undisturbed"
+    found = weights_of(run)
+    if other := sorted(name for name in {*found, *reference} if found.get(name) != reference.get(name)):
+        story = [(each.from_step, each.outcome) for each in read_run(run).attempts]
+        return f"{run.name} while {phase}: not as undisturbed: {other}; attempts {story}"
     return still_there(run, committed)
 
 
