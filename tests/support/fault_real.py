@@ -21,7 +21,7 @@ from lora_forge.runs.ledger import has_ledger
 from lora_forge.runs.record import read_run
 from lora_forge.safetensors_header import read_header
 
-SETTINGS = ("schedule.steps=8", "schedule.checkpoint_every=3", "sampling.enabled=false")
+SETTINGS = ("schedule.steps=8", "schedule.checkpoint_every=3", "sampling.enabled=false", "memory.cache_to_disk=true")
 PHASES = ("loading", "caching", "training", "saving")
 LASTS_S = {"loading": 3.0, "caching": 0.5, "training": 0.3, "saving": 0.05}
 TRIES = 5
