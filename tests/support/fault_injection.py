@@ -56,4 +56,4 @@ def some_of(moments: Sequence[tuple[str, int]], at_most: int | None) -> list[tup
     """All, or as many spread evenly over them."""
     if at_most is None or len(moments) <= at_most:
         return list(moments)
-    return [moments[index * len(moments) // at_most] for index in range(at_most)]
+    return [moments[(2 * index + 1) * len(moments) // (2 * at_most)] for index in range(at_most)]

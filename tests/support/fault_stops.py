@@ -32,7 +32,7 @@ def stops_in(world: World, reference: Reference, phase: str, count: int) -> Tall
         for signum in (signal.SIGINT, signal.SIGTERM):
             run = world.project / "stops" / f"{phase}-{number}-{signal.Signals(signum).name}"
             problem = _stopped(world, run, signum, phase, number)
-            if not problem and number % RESUMED_EVERY == 0 and signum == signal.SIGTERM:
+            if not problem and number % RESUMED_EVERY == RESUMED_EVERY - 1 and signum == signal.SIGTERM:
                 problem = resumes_to(world, run, reference)
             tally.note(problem)
             shutil.rmtree(run, ignore_errors=True)

@@ -68,17 +68,17 @@ QUICK = Counts(
     kills_a_phase=1,
     stops_a_phase=1,
     orphans=1,
-    moments=2,
+    moments=1,
     starts=8,
     refused_within_s=15,  # a shared machine is no place to time 20 processes
     installs=3,
     install_kills=1,
     mutations=55,
-    mutations_resumed=5,
+    mutations_resumed=4,
     texts=300,
     yaml_s=3,
     clock_shifts=places.SHIFTS[:1],
-    log_mb=36,
+    log_mb=24,
     real_kills=1,
 )
 
