@@ -7,13 +7,17 @@ Every call into the system goes through ``os``, so that a test can fail each in 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PENDING = ".pending"
 """Ends the name of a file that is not whole yet; the engine's saves use another."""
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
+"""fsync(2): the filesystem has no such operation for a folder; a failed write is EIO, ENOSPC or EDQUOT."""
 _LONGEST_NAME = 200
 """Bytes; most file systems allow 255."""
 
@@ -24,8 +28,7 @@ def write_whole(path: Path, content: bytes, *, keep_mode: bool = False) -> None:
     Raises:
         OSError: the disk is full or broken; the old file stands.
     """
-    pending = pending_path(path)
-    try:
+    with replacing(path) as pending:
         descriptor = os.open(pending, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
             _write_all(descriptor, content)
@@ -34,6 +37,14 @@ def write_whole(path: Path, content: bytes, *, keep_mode: bool = False) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Hand out the name to write under; what is whole and synced there takes the file's place, what failed is gone."""
+    pending = pending_path(path)
+    try:
+        yield pending
         pending.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -51,8 +62,12 @@ def sync_file(path: Path) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make renames inside the folder survive a power cut."""
-    sync_file(path)
+    """Make renames inside the folder survive a power cut, where its filesystem can (Samba and gocryptfs cannot)."""
+    try:
+        sync_file(path)
+    except OSError as problem:
+        if problem.errno not in NO_FOLDER_SYNC:
+            raise
 
 
 def pending_path(path: Path) -> Path:

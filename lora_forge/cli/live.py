@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lora_forge.cli.lines import LAST_WORD_S, Lines, at_most
 from lora_forge.cli.output import Taste, console, message
 
 if TYPE_CHECKING:
-    from rich.live import Live
     from rich.table import Table
 
     from lora_forge.datasets.look import Watch
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from lora_forge.workflow.planning import PlanResult
 
 LINE_EVERY_S = 5.0
-SILENCE_AT_MOST_S = 15.0
 BAR_WIDTH = 30
 
 
@@ -36,7 +34,7 @@ class LiveView:
         self._silent = taste.quiet or as_json
         self._draws = taste.progress and not self._silent
         self._console = console(stderr=True)
-        self._live: Live | None = None
+        self._lines: Lines | None = None
         self._last_line_s = 0.0
         self._began_s = time.monotonic()
 
@@ -63,52 +61,44 @@ class LiveView:
     def live(self) -> Iterator[None]:
         """Draw while the block runs; without a terminal, lines take the view's place."""
         self._began_s = time.monotonic()
-        if not (self._draws and self._console.is_terminal):
-            with self._heartbeat():
-                yield
-            return
-        from rich.live import Live
-
-        with Live(get_renderable=self._view, console=self._console, refresh_per_second=4, transient=True) as live:
-            self._live = live
+        if not self._draws:
             yield
-        self._live = None
+        elif self._console.is_terminal:
+            with self._drawing():
+                yield
+        else:
+            with Lines(self._line) as self._lines:
+                yield
 
     @contextmanager
-    def _heartbeat(self) -> Iterator[None]:
-        """Say a line now and then while nothing happens: loading and caching tell nothing for minutes."""
-        over = threading.Event()
+    def _drawing(self) -> Iterator[None]:
+        """Rich draws from a thread of its own; its end waits for a terminal that stalls no longer than a line does."""
+        from rich.live import Live
 
-        def beat() -> None:
-            while not over.wait(1.0):
-                if self._draws and time.monotonic() - self._last_line_s >= SILENCE_AT_MOST_S:
-                    self._say()
-
-        beating = threading.Thread(target=beat, daemon=True)
-        beating.start()
+        live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4, transient=True)
+        live.start()
         try:
             yield
         finally:
-            over.set()
-            beating.join()
+            at_most(LAST_WORD_S, live.stop)
 
     def event(self, event: Event) -> None:
         from lora_forge.runs.progress import advance
 
         before, self.progress = self.progress, advance(self.progress, event)
-        if self._live is None and self._draws:
-            self._say_line(entered=before.phase != self.progress.phase)
+        if self._lines is not None and self._is_news(before):
+            self._lines.say(self._line())
 
-    def _say_line(self, *, entered: bool) -> None:
+    def _is_news(self, before: Progress) -> bool:
+        entered = before.phase != self.progress.phase
         last_step = self.progress.step == self.progress.total and self.progress.phase == "training"
-        if entered or last_step or time.monotonic() - self._last_line_s >= LINE_EVERY_S:
-            self._say()
+        return entered or last_step or time.monotonic() - self._last_line_s >= LINE_EVERY_S
 
-    def _say(self) -> None:
+    def _line(self) -> str:
         from lora_forge.runs.progress import duration, plain_line
 
         self._last_line_s = time.monotonic()
-        message(f"{plain_line(self.progress)}, {duration(self._last_line_s - self._began_s)} gone")
+        return f"{plain_line(self.progress)}, {duration(self._last_line_s - self._began_s)} gone"
 
     def _view(self) -> Table:
         from rich.progress_bar import ProgressBar

@@ -9,7 +9,7 @@ from lora_forge.datasets.backgrounds import repeated_background
 from lora_forge.datasets.facts import DatasetFacts
 from lora_forge.datasets.near_duplicates import copies, look_alikes
 from lora_forge.datasets.notes import Notes, listed, printable
-from lora_forge.datasets.pixels import GREY_BELOW, MOST_DECODED, PixelFacts
+from lora_forge.datasets.pixels import GREY_BELOW, MOST_DECODED, OUT_OF_MEMORY, PixelFacts
 from lora_forge.findings import warning
 
 BLURRED_BELOW = 25.0
@@ -54,6 +54,8 @@ def _note_each(notes: Notes, pixels: Mapping[Path, PixelFacts]) -> None:
 
 def judge_pixels(one: PixelFacts) -> list[tuple[str, str]]:
     """Code and figures of everything that is wrong with one image by itself."""
+    if one.problem == OUT_OF_MEMORY:
+        return [("image-no-memory", one.problem)]
     if one.problem:
         return [("image-truncated", one.problem)]
     if one.is_huge:

@@ -268,6 +268,13 @@ PIXELS = (
         "Copy it again from its source, or remove it.",
     ),
     Remark(
+        "image-no-memory",
+        WARNING,
+        "{name} was not looked at: {detail}.",
+        "Images that were not looked at, for lack of memory ({count}): {names}.",
+        "Free some memory and look again, or scale it down: nothing beyond the training resolution is learned.",
+    ),
+    Remark(
         "image-huge",
         WARNING,
         "{name} has {detail}; it is not decoded here, and the engine needs gigabytes or hours for it.",

@@ -7,11 +7,14 @@ target, and a rename puts the finished file in its place.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 PARTIAL = ".partial"
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
+"""fsync(2): the filesystem has no such operation for a folder; a failed write is EIO, ENOSPC or EDQUOT."""
 
 SaveWeights = Callable[[str, object, object], None]
 
@@ -41,16 +44,25 @@ def atomic(save_weights: SaveWeights, before: Callable[[str], None], after: Call
         except BaseException:
             Path(partial).unlink(missing_ok=True)
             raise
-        sync(str(Path(file).parent))
+        sync_folder(str(Path(file).parent))
         after(file)
 
     return save
 
 
 def sync(path: str) -> None:
-    """Force a file, or a directory's entries, to disk."""
+    """Force a file to disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def sync_folder(path: str) -> None:
+    """Force a folder's entries to disk, where its filesystem can (Samba and gocryptfs cannot)."""
+    try:
+        sync(path)
+    except OSError as problem:
+        if problem.errno not in NO_FOLDER_SYNC:
+            raise

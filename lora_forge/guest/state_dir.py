@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from atomic_save import PARTIAL, sync
+from atomic_save import PARTIAL, sync, sync_folder
 from place import BadState, Identity, Place
 
 CARD = "guest.json"
@@ -50,7 +50,7 @@ def commit_state(folder: Path, place: Place, identity: Identity, save: Callable[
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    sync(str(folder))
+    sync_folder(str(folder))
     return files
 
 
@@ -62,7 +62,7 @@ def _seal(folder: Path, place: Place, identity: Identity) -> list[dict[str, Any]
     path = folder / CARD
     path.write_text(json.dumps({**card, "seal": _seal_of(card)}))
     files.append(_described(path))
-    sync(str(folder))
+    sync_folder(str(folder))
     return files
 
 

@@ -10,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from lora_forge.whole_file import pending_path, sync_directory, sync_file, write_whole
+from lora_forge.whole_file import replacing, sync_directory, sync_file, write_whole
 
 CHUNK_BYTES = 1 << 20
+NO_HARD_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.EACCES)
 
 
 class FileRecord(NamedTuple):
@@ -25,23 +26,16 @@ class FileRecord(NamedTuple):
 
 def place_file(source: Path, target: Path) -> None:
     """Give a finished file a second name, by a hard link where the filesystem knows them, else by a copy."""
-    pending = pending_path(target)
-    with suppress(FileNotFoundError):
-        pending.unlink()
-    try:
+    with replacing(target) as pending:
+        with suppress(FileNotFoundError):
+            pending.unlink()
         try:
             os.link(source, pending)
         except OSError as problem:
-            if problem.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.EACCES):
+            if problem.errno not in NO_HARD_LINK:
                 raise
             shutil.copyfile(source, pending)
         sync_file(pending)
-        pending.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            pending.unlink()
-        raise
-    sync_directory(target.parent)
 
 
 def describe_file(path: Path, folder: Path) -> FileRecord:

@@ -62,6 +62,8 @@ def make_folder(folder: Path) -> list[Path]:
         ) from problem
     try:
         return make_missing(folder)
+    except FileExistsError as problem:
+        raise InvalidInput(f"the run directory {folder} is a file", "--run-dir with another name") from problem
     except OSError as problem:
         raise unwritable(problem) from problem
 

@@ -279,6 +279,8 @@ def test_a_run_directory_that_a_training_would_refuse_is_refused_by_the_plan(
     assert (code, "run-dir-used" in codes(answer, "error")) == (3, True)
     code, answer = forge("plan", "-p", "identity", "-d", str(folder), "--run-dir", str(folder / "000.txt"))
     assert (code, "run-dir-used" in codes(answer, "error")) == (3, True)
+    code, answer = forge("train", "-p", "identity", "-d", str(folder), "--run-dir", str(folder / "000.txt"))
+    assert (code, answer["error"]["message"]) == (3, f"the run directory {folder / '000.txt'} is a file")
     (in_folder / "empty").mkdir()
     for free in ("empty", "new"):
         assert forge("plan", "-p", "identity", "-d", str(folder), "--run-dir", free)[0] == 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,68 @@ def test_a_stderr_that_cannot_be_written_ends_no_training(world: World, how: str
     assert process.returncode == 0, out.decode()
     assert out
     assert [event["step"] for event in steps_taken(world.project / run)] == list(range(1, STEPS + 1))
+
+
+class Stalled:
+    """A training whose stderr, a pipe or a terminal, is full from the first step on: every write to it blocks."""
+
+    def __init__(self, world: World, run: Path, how: str) -> None:
+        self.run = run
+        arguments = [word for word in world.arguments("--run-dir", str(run)) if word != "--json"]
+        self.reader, self.writer = os.pipe() if how == "pipe" else os.openpty()
+        self.process = subprocess.Popen(
+            [str(FORGE), *arguments],
+            cwd=world.project,
+            env={**world.env, "FAKE_STEP_S": "0.5", "TERM": "xterm"},
+            stdout=subprocess.DEVNULL,
+            stderr=self.writer,
+            start_new_session=True,
+        )
+        wait_until(lambda: self._read() and steps_taken(run), self.process)
+        self._fill()
+
+    def _fill(self) -> None:
+        """Through a file of our own: whether a write waits belongs to the open file, and forge's is to wait."""
+        own = os.open(f"/proc/self/fd/{self.writer}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        for _ in range(5):  # a terminal hands on what it was given, a moment later, and has room again
+            for size in (4096, 1):
+                with suppress(BlockingIOError):
+                    while True:
+                        os.write(own, b"." * size)
+            time.sleep(0.05)
+        os.close(own)
+
+    def _read(self) -> bool:
+        os.set_blocking(self.reader, False)
+        with suppress(BlockingIOError):
+            while os.read(self.reader, 1 << 16):
+                pass
+        return True
+
+    def drain(self) -> None:
+        os.close(self.writer)
+        os.set_blocking(self.reader, True)
+        with suppress(OSError):  # a terminal without a writer ends in EIO
+            while os.read(self.reader, 1 << 16):
+                pass
+        os.close(self.reader)
+
+
+@pytest.mark.parametrize("how", ["pipe", "terminal"])
+def test_a_reader_who_stalls_holds_up_neither_checkpoints_nor_a_stop(world: World, how: str) -> None:
+    run = world.project / "runs" / f"stalled-{how}"
+    stalled = Stalled(world, run, how)
+    wait_until(lambda: "checkpoint" in kinds(run), stalled.process)
+    stalled.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "attempt-end" in kinds(run), stalled.process)
+    assert stalled.process.poll() is None  # what it has to say at last nobody has read
+    stalled.drain()
+    assert stalled.process.wait(PATIENCE_S) == 128 + signal.SIGTERM
+
+
+def kinds(run: Path) -> list[str]:
+    ledger = run / "ledger.jsonl"
+    return [json.loads(line)["kind"] for line in ledger.read_text().splitlines()] if ledger.exists() else []
 
 
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])

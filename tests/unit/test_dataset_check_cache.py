@@ -15,6 +15,7 @@ from lora_forge.datasets import pixel_cache, pixels
 from lora_forge.datasets.cache_place import default_cache_file
 from lora_forge.datasets.look import Progress, look, recall
 from lora_forge.datasets.pixel_cache import PixelCache
+from lora_forge.datasets.pixel_checks import judge_pixels
 from lora_forge.datasets.pixels import Permit, PixelFacts, measure_image
 
 LONG_AGO_NS = 1_000_000_000 * 10**9
@@ -200,5 +201,6 @@ def test_what_ran_out_of_memory_is_looked_at_anew(
         short.setattr(pixels, "_measure", starved)
         first, _ = look_at(photos, cache_file)
         assert all(facts.problem == pixels.OUT_OF_MEMORY for facts in first.values())
+        assert {code for facts in first.values() for code, _ in judge_pixels(facts)} == {"image-no-memory"}
     second, measured = look_at(photos, cache_file)
     assert measured == 4 and all(facts.decoded for facts in second.values())

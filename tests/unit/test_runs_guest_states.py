@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -13,11 +15,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from disk import folders_fail
 
 from lora_forge.runs.events import StateSaved, read_events
 
 GUEST = Path(__file__).parents[2] / "lora_forge" / "guest"
-MODULES = ("rng_states", "place", "state_dir", "resuming", "keeping", "watch", "reporting", "stopping", "pictures")
+MODULES = (
+    "rng_states",
+    "place",
+    "atomic_save",
+    "state_dir",
+    "resuming",
+    "keeping",
+    "watch",
+    "reporting",
+    "stopping",
+    "pictures",
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +103,25 @@ def test_a_state_appears_only_when_whole(guest: SimpleNamespace, place: Any, ide
 
     with pytest.raises(OSError, match="No space"):
         guest.state_dir.commit_state(tmp_path, place, identity, disk_full)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_filesystem_that_cannot_sync_a_folder_still_takes_states_and_loras(
+    guest: SimpleNamespace, place: Any, identity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", folders_fail(errno.EINVAL))
+    guest.state_dir.commit_state(tmp_path, place, identity, fill)
+    save = guest.atomic_save.atomic(lambda file, *_: Path(file).write_bytes(b"lora"), print, print)
+    save(str(tmp_path / "a.safetensors"), None, None)
+    assert {path.name for path in tmp_path.iterdir()} == {"step00000005", "a.safetensors"}
+
+
+def test_a_folder_that_fails_to_sync_fails_the_save(
+    guest: SimpleNamespace, place: Any, identity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", folders_fail(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        guest.state_dir.commit_state(tmp_path, place, identity, fill)
     assert list(tmp_path.iterdir()) == []
 
 

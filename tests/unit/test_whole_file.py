@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from disk import folders_fail
 from PIL import Image
 
 from lora_forge.datasets.captioning import write_caption
@@ -16,7 +17,7 @@ from lora_forge.datasets.fixing import fix_dataset
 from lora_forge.datasets.fixing_pixels import Wishes
 from lora_forge.datasets.splitting import Holdout, write_holdout
 from lora_forge.errors import DatasetError
-from lora_forge.whole_file import write_whole
+from lora_forge.whole_file import NO_FOLDER_SYNC, write_whole
 
 
 def fix_one(out: Path) -> None:
@@ -53,6 +54,21 @@ def test_a_disk_that_fails_leaves_the_old_file_and_nothing_beside_it(
             WRITERS[name](file)
     assert [path.name for path in file.parent.iterdir()] == ([] if name == "forge-fix.json" else [name])
     assert name == "forge-fix.json" or file.read_text() == "old"
+
+
+@pytest.mark.parametrize("number", NO_FOLDER_SYNC)
+def test_a_filesystem_that_cannot_sync_a_folder_still_takes_files(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", folders_fail(number))
+    write_whole(tmp_path / "a.txt", b"new")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
+
+
+def test_a_folder_that_fails_to_sync_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", folders_fail(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        write_whole(tmp_path / "a.txt", b"new")
 
 
 def test_a_caption_keeps_its_permissions(tmp_path: Path) -> None:
