@@ -35,7 +35,7 @@ class LiveView:
         self._draws = taste.progress and not self._silent
         self._console = console(stderr=True)
         self._lines: Lines | None = None
-        self._last_line_s = 0.0
+        self._last_news_s = 0.0
         self._began_s = time.monotonic()
 
     @contextmanager
@@ -87,18 +87,18 @@ class LiveView:
 
         before, self.progress = self.progress, advance(self.progress, event)
         if self._lines is not None and self._is_news(before):
+            self._last_news_s = time.monotonic()
             self._lines.say(self._line())
 
     def _is_news(self, before: Progress) -> bool:
         entered = before.phase != self.progress.phase
         last_step = self.progress.step == self.progress.total and self.progress.phase == "training"
-        return entered or last_step or time.monotonic() - self._last_line_s >= LINE_EVERY_S
+        return entered or last_step or time.monotonic() - self._last_news_s >= LINE_EVERY_S
 
     def _line(self) -> str:
         from lora_forge.runs.progress import duration, plain_line
 
-        self._last_line_s = time.monotonic()
-        return f"{plain_line(self.progress)}, {duration(self._last_line_s - self._began_s)} gone"
+        return f"{plain_line(self.progress)}, {duration(time.monotonic() - self._began_s)} gone"
 
     def _view(self) -> Table:
         from rich.progress_bar import ProgressBar
