@@ -20,14 +20,19 @@ class Stopped(BaseException):
 
 
 class StopFlag:
-    """The first signal asks, the second one ends the process where it stands.
+    """The first signal asks; without forge, the second one ends the process where it stands.
 
     While ``at_once`` holds (loading, caching, sampling: nothing to lose) the
     first signal ends the work immediately; otherwise the next optimizer-step
     boundary looks at the flag.
+
+    Under forge (``supervised``) a second signal says nothing: a service manager or a CI
+    cancel signals every process, and forge hands on its own. Forge ends by force what
+    is asked twice, or takes too long.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, supervised: bool) -> None:
+        self.supervised = supervised
         self.signum: int | None = None
         self.at_once = False
 
@@ -37,7 +42,9 @@ class StopFlag:
 
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
         if self.signum is not None:
-            os._exit(128 + signum)
+            if not self.supervised:
+                os._exit(128 + signum)
+            return
         self.signum = signum
         if self.at_once:
             raise Stopped(signum)

@@ -79,15 +79,15 @@ class End(NamedTuple):
 
 def main() -> int:
     first = int(os.environ.get("RANK", "0")) == 0  # one process speaks for all of a multi-GPU run
-    supervisor = os.environ.get("FORGE_GUEST_SUPERVISOR")
-    lifeline.tie(int(supervisor) if supervisor else None)
-    stop = StopFlag()
+    supervisor = wanted_number("FORGE_GUEST_SUPERVISOR")
+    lifeline.tie(supervisor)
+    stop = StopFlag(supervised=supervisor is not None)
     stop.install() if first else restore_defaults()
     events = Events(os.environ["FORGE_GUEST_EVENTS"] if first else None)
     events.write("start", pid=os.getpid(), engine=os.environ["FORGE_GUEST_SCRIPT"])
-    watch = Watch(events, stop, wanted_steps("FORGE_GUEST_TE_STOP_STEP"))
+    watch = Watch(events, stop, wanted_number("FORGE_GUEST_TE_STOP_STEP"))
     states = wanted_folder("FORGE_GUEST_STATES") if first else None
-    keeper = Keeper(watch, states, wanted_steps("FORGE_GUEST_STATE_EVERY"))
+    keeper = Keeper(watch, states, wanted_number("FORGE_GUEST_STATE_EVERY"))
     sys.stdout.reconfigure(line_buffering=True)  # to a file it would keep the last 8 KiB from a killed run's log
     end, trace = attempt(keeper)
     tail = trace.splitlines()[-TRACEBACK_TAIL_LINES:]
@@ -185,7 +185,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     return isinstance(error, RuntimeError) and any(sign in text for sign in GPU_MEMORY_SIGNS + HOST_MEMORY_SIGNS)
 
 
-def wanted_steps(variable: str) -> int | None:
+def wanted_number(variable: str) -> int | None:
     text = os.environ.get(variable)
     return int(text) if text else None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lora_forge.findings import Finding, info
 from lora_forge.runs.directory import RunDir
+from lora_forge.runs.ledger import has_ledger
 
 CACHE_SUFFIX = ".npz"
 
@@ -47,9 +48,10 @@ def cache_removed(path: Path) -> Finding:
 def is_removable(run: RunDir, path: Path) -> bool:
     """A cache file proper in the run's own staging folder: no link, and nothing that a link leads to.
 
-    The folder's links lead to a person's pictures, which are never touched.
+    The folder's links lead to a person's pictures, which are never touched. Nor is a
+    folder without a ledger, whose ``dataset`` may be a person's own.
     """
-    if path.suffix != CACHE_SUFFIX or path.is_symlink() or not path.is_file():
+    if path.suffix != CACHE_SUFFIX or path.is_symlink() or not path.is_file() or not has_ledger(run.path):
         return False
     return path.resolve().is_relative_to(run.dataset.resolve())
 

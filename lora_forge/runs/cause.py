@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lora_forge.errors import Diverged, ForgeError, Interrupted, NoUsableLora
-from lora_forge.findings import Finding
+from lora_forge.findings import Finding, warning
 from lora_forge.neutral import one_line
 from lora_forge.runs.diagnosis import RECENT_LINES, Diagnosis, cause_named, diagnose_line, diagnose_lines
 from lora_forge.runs.diagnosis_run import Known, as_error, refine
@@ -38,16 +38,27 @@ WITHOUT_NAME = ("failed", "engine-assertion")
 
 
 def cause_of(outcome: Outcome, known: Known = NOTHING_KNOWN) -> ForgeError | None:
-    """Name why the run ended badly; None where the trainer says it is done and its launcher agrees.
+    """Name why the run ended badly; None where the trainer says it is done: then the LoRA has to tell.
 
     What forge itself did goes first, then the guest's own word, then the log,
     then the kernel's signal.
     """
-    if outcome.outcome == "done" and (outcome.exit_code == 0 or outcome.stop_signal is not None):
-        return None  # a stop that came as the trainer was leaving spoils its exit code, and nothing else
+    if outcome.outcome == "done":
+        return None
     if outcome.stop_signal is not None and outcome.outcome in ("stopped", "vanished"):
         return _interrupted(outcome, outcome.stop_signal)
     return as_error(diagnosis_of(outcome, known), known)
+
+
+def untidy_end(outcome: Outcome) -> tuple[Finding, ...]:
+    """A trainer that was done and then left badly, as in a GPU driver's teardown: no fault of the LoRA's.
+
+    A stop that came as it was leaving spoils its exit code too, and is no news.
+    """
+    if outcome.exit_code == 0 or outcome.stop_signal is not None:
+        return ()
+    message = f"the engine was done and then {_left(outcome)}: the LoRA was looked at all the same, and is whole"
+    return (warning("untidy-end", message, "the end of engine.log"),)
 
 
 def diagnosis_of(outcome: Outcome, known: Known = NOTHING_KNOWN) -> Diagnosis:
@@ -97,6 +108,8 @@ def _from_the_log(outcome: Outcome) -> Diagnosis:
     by_signal = None if outcome.killed else _by_signal(outcome)
     if by_signal and (found is None or found.code in WITHOUT_NAME):
         return by_signal
+    if found is None and outcome.with_forge:
+        return _of_row("killed", "")
     return found or _silent(outcome)
 
 

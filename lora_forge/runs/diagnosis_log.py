@@ -31,6 +31,8 @@ def read_log(path: Path) -> list[str]:
     Raises:
         InvalidInput: it is not there or cannot be read.
     """
+    if path.exists() and not path.is_file():  # a device never ends, and a pipe may never begin
+        raise InvalidInput(f"{str(path)!r} is no file", "name a log file or a run")
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

@@ -176,8 +176,8 @@ MACHINE_CAUSES = (
         seen="R", source="accelerate",
     ),
     cause(
-        "killed", Transient, "the trainer was killed from outside (SIGKILL)", AFTER_A_KILL,
-        SIGNALLED.format("SIGKILL", 9, "Killed"),
+        "killed", Transient, "the trainer, or forge with it, was killed from outside (SIGKILL)", AFTER_A_KILL,
+        SIGNALLED.format("SIGKILL", 9, "Killed"), r"^forge ended before its trainer$",
         r"^Killed\s*$|DataLoader worker \(pid\(s\) [\d, ]+\) exited unexpectedly",
         seen="R", source="accelerate, torchrun, torch (data loader)",
     ),

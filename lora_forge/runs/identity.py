@@ -34,7 +34,13 @@ ALLOWED_ENVIRONMENT = (
 )
 PLAIN_VALUE = re.compile(r"[\w.,:=+-]{0,200}")
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-HOME_OF_ANYONE = re.compile(r"(?<![\w.~-])(?:/(?:home|Users)/[^/\s'\"]+|/root(?=/|$))")
+# Windows' homes under WSL and those of the network too.
+HOME_OF_ANYONE = re.compile(
+    r"(?<![\w.~-])(?:"
+    r"(?:/mnt/[a-z]|/export|/usr|/net/[^/\s]+|/Volumes/[^/\s]+)?/(?:home|Users)/[^/\s'\"]+"
+    r"|(?:/run)?/media/[^/\s'\"]+"
+    r"|/root(?=/|$))"
+)
 EDGE_BYTES = 1 << 20
 
 
@@ -53,6 +59,8 @@ def without_names(text: str, run: Path) -> str:
     './plan.json by (e-mail)'
     >>> without_names("--model=/home/jeff/flux.safetensors", Path("/srv/a"))
     '--model=~/flux.safetensors'
+    >>> without_names("/mnt/c/Users/jeff/a.png and /media/jeff/disk/b.png", Path("/srv/a"))
+    '~/a.png and ~/disk/b.png'
     """
     text = text.replace(f"{run}{os.sep}", f".{os.sep}")
     home = os.path.expanduser("~")  # noqa: PTH111  # never raises

@@ -23,8 +23,9 @@ class Outcome:
     The launcher's ``exit_code`` is no cause: accelerate makes 1 of everything.
     ``signal`` is what ended the launcher, ``stop_signal`` what a person sent,
     ``killed`` says that forge had to end it by force, ``memory_kills`` how many
-    processes the kernel ended for want of memory meanwhile. ``saved`` names the
-    files that this attempt, and no earlier one, put in place.
+    processes the kernel ended for want of memory meanwhile, ``with_forge`` that forge
+    was ended with it and wrote nothing down. ``saved`` names the files that this
+    attempt, and no earlier one, put in place.
     """
 
     exit_code: int | None
@@ -39,6 +40,7 @@ class Outcome:
     stop_signal: int | None = None
     killed: bool = False
     memory_kills: int = 0
+    with_forge: bool = False
     saved: tuple[Saved, ...] = ()
     counted: Counted | None = None
 

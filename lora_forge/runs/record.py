@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from lora_forge.errors import InvalidInput
+from lora_forge.errors import Interrupted, InvalidInput
 from lora_forge.runs.commit import FileRecord
 from lora_forge.runs.ledger import Fields, Json, Record, read_ledger
 
@@ -35,6 +35,11 @@ class Attempt:
     @property
     def outcome(self) -> str:
         return KILLED if self.end is None else str(self.end["outcome"])
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether somebody ended it, by a signal or together with forge: nothing is wrong with the training."""
+        return self.outcome in ("stopped", KILLED) or (self.end or {}).get("cause") == Interrupted.code
 
     @property
     def to_step(self) -> int | None:

@@ -14,6 +14,8 @@ from lora_forge.runs.ledger import Ledger
 from lora_forge.runs.record import SAMPLES, as_json
 
 SLUG_CHARS = 48
+PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+"""The last chunk of every PNG file (PNG specification, 11.2.5)."""
 
 # train_util.py and flux_train_utils.py, sample_image_inference: name_STEP_INDEX_TIMESTAMP[_SEED].png
 ENGINE_NAME = re.compile(r"_(?P<step>\d{6})_(?P<index>\d{2})_(?P<time>\d{14})(?:_(?P<seed>\d+))?\.png\Z")
@@ -42,13 +44,20 @@ def name_samples(run: RunDir, attempt: AttemptDir, prompts: Sequence[str]) -> tu
     moved = []
     for picture in sorted(attempt.engine_samples.glob("*.png")):
         match = ENGINE_NAME.search(picture.name)
-        if match is None:
+        if match is None or not is_whole(picture):
             continue
         run.samples.mkdir(exist_ok=True)
         target = run.samples / sample_name(int(match["step"]), int(match["index"]), prompts, match["seed"])
         picture.replace(target)
         moved.append(target)
     return tuple(moved)
+
+
+def is_whole(picture: Path) -> bool:
+    """Whether it ends as a PNG does: one that a kill cut short is no sample."""
+    with picture.open("rb") as file:
+        file.seek(max(0, picture.stat().st_size - len(PNG_END)))
+        return file.read() == PNG_END
 
 
 def sample_name(step: int, index: int, prompts: Sequence[str], seed: str | None) -> str:

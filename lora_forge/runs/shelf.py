@@ -38,7 +38,7 @@ def status_of(record: RunRecord) -> str:
         return "done"
     if not record.attempts:
         return "new"
-    return "stopped" if record.attempts[-1].outcome in ("stopped", "killed") else "failed"
+    return "stopped" if record.attempts[-1].was_stopped else "failed"
 
 
 def shelved(runs: Path) -> list[ShelvedRun]:

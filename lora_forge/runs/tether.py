@@ -42,6 +42,7 @@ WAITED_FOR = {signal.SIGCHLD, FORGE_ENDED}
 
 def main(argv: list[str]) -> None:
     forge, command = int(argv[0]), argv[1:]
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # one inherited as ignored would reap the command unseen
     signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
     prctl(PR_SET_PDEATHSIG, FORGE_ENDED)
     prctl(PR_SET_CHILD_SUBREAPER, 1)

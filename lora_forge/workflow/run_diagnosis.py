@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_forge.errors import InvalidInput
+from lora_forge.errors import Interrupted, InvalidInput
 from lora_forge.findings import Finding, warning
 from lora_forge.runs.diagnosis import Diagnosis, diagnose_lines
 from lora_forge.runs.diagnosis_log import ended_well, read_log
@@ -121,15 +121,14 @@ def diagnose_run(run: RunDir, *, mend: bool = False) -> Diagnosed:
 
     if is_held(run.path):
         return Diagnosed(run.path, "still running", run=run)
-    noticed = _caches(run, mend=mend)
     record = _record(run)
     if record is not None and record.done:
-        return Diagnosed(run.path, "ended well", run=run, noticed=noticed)
-    outcome = outcome_of(run, record)
+        return Diagnosed(run.path, "ended well", run=run, noticed=_caches(run, mend=mend))
+    outcome, noticed = outcome_of(run, record), _caches(run, mend=mend)
     refused = record and _refused(record)
     if refused:
         return Diagnosed(run.path, "failed", refused, run, noticed)
-    if outcome.stop_signal is not None and cause_of(outcome) is not None and outcome.outcome == "stopped":
+    if isinstance(cause_of(outcome), Interrupted):
         return Diagnosed(run.path, "stopped by a signal", run=run, noticed=noticed)
     if outcome.outcome == "done":
         return Diagnosed(run.path, "ended well", run=run, noticed=noticed)
@@ -168,6 +167,7 @@ def known_of_run(run: RunDir, record: RunRecord | None) -> Known:
 def outcome_of(run: RunDir, record: RunRecord | None) -> Outcome:
     """Put the last attempt's outcome together again."""
     from lora_forge.runs.outcome import told_by
+    from lora_forge.runs.record import KILLED
 
     last = record.attempts[-1] if record and record.attempts else None
     folder = run.attempt(last.number).path if last else run.path
@@ -175,7 +175,8 @@ def outcome_of(run: RunDir, record: RunRecord | None) -> Outcome:
     if not log.exists() and not events.exists():
         raise InvalidInput(f"nothing was started in {run.path}: it holds no engine.log", "forge train")
     lines = tuple(read_log(log)) if log.exists() else ()
-    outcome = replace(told_by(_heard(events), 0.0), evidence=lines)
+    with_forge = last is not None and last.outcome == KILLED
+    outcome = replace(told_by(_heard(events), 0.0), evidence=lines, with_forge=with_forge)
     return _as_recorded(outcome, last) if last and last.end else outcome
 
 

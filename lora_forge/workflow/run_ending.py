@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def conclude(task: Task, number: int, outcome: Outcome, undone: tuple[Finding, ...] = ()) -> RunResult:
     """Believe the LoRA, not the exit code: done means that the file is what the plan said."""
-    from lora_forge.runs.cause import cause_of, refusal
+    from lora_forge.runs.cause import cause_of, refusal, untidy_end
     from lora_forge.runs.verify import verify_lora
 
     saved = task.run.attempt(number).output / task.final
@@ -32,7 +32,7 @@ def conclude(task: Task, number: int, outcome: Outcome, undone: tuple[Finding, .
     if failure:
         raise with_way_on(task, failure, undone)
     commit_final(task, number, outcome.saved)
-    return finish(task, (*undone, *noticed), outcome)
+    return finish(task, (*undone, *noticed, *untidy_end(outcome)), outcome)
 
 
 def known(task: Task) -> Known:

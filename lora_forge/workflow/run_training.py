@@ -191,7 +191,12 @@ def run_engine(
     from lora_forge.runs.supervise import supervise
 
     rendered = rendered_of(task)
-    env = {**task.call.env, **rendered.env, "FORGE_GUEST_STATES": str(task.run.states)}
+    ours = {key: value for key, value in task.call.env.items() if not key.startswith("FORGE_GUEST_")}
+    env = {
+        **ours,
+        **rendered.env,
+        "FORGE_GUEST_STATES": str(task.run.states),
+    }  # what the guest is told, the ledger knows
     if state is not None:
         env["FORGE_GUEST_RESUME"] = str(task.run.states / state.name)
 

@@ -105,6 +105,7 @@ def test_a_vanished_trainer_is_diagnosed_from_its_log(failed_run: Path) -> None:
 
 
 def test_damaged_caches_are_shown_and_removed_only_when_asked(failed_run: Path) -> None:
+    (failed_run / "ledger.jsonl").touch()
     cache = failed_run / "dataset" / "00001-0123456789ab_0768x0768_flux.npz"
     cache.write_bytes(b"junk")
     (shown,) = [finding for finding in asked("jeff-001")["findings"] if finding["code"] == "cache-damaged"]

@@ -75,7 +75,7 @@ class Engine:
         self.output, self.name = Path(str(options["output_dir"])), str(options["output_name"])
         self.chain = hashlib.sha256(b"start").digest()
         self.recorder = SimpleNamespace(loss_list=[], loss_total=0.0)
-        self.stop = StopFlag()
+        self.stop = StopFlag(supervised=True)
         lifeline.tie(int(os.environ["FORGE_GUEST_SUPERVISOR"]))
         self.stop.install()
         self.events = Events(os.environ["FORGE_GUEST_EVENTS"])

@@ -69,7 +69,7 @@ def launch() -> int:
 class Trainer:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        self.stop = StopFlag()
+        self.stop = StopFlag(supervised="FORGE_GUEST_SUPERVISOR" in os.environ)
         self.step = 0
         supervisor = os.environ.get("FORGE_GUEST_SUPERVISOR")
         lifeline.tie(int(supervisor) if supervisor else None)

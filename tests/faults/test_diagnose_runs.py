@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from fault_world import World, ended, steps_taken, wait_until
+from fault_world import World, ended, kill_hard, steps_taken, wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -47,6 +48,42 @@ def test_an_engine_that_says_done_and_leaves_nothing_is_no_output(world: World, 
     assert (code, told["error"]["code"]) == (7, "no-output")
     found = diagnosed("empty")["diagnosis"]
     assert (found["code"], found["exit_code"]) == ("no-output", 7)
+
+
+def test_a_trainer_that_crashes_once_it_is_done_costs_no_lora(world: World, diagnosed: Diagnosed) -> None:
+    code, told = ended(world.train("--run-dir", "runs/untidy", TROUBLE="untidy"))
+    assert (code, told["ok"]) == (0, True)
+    assert [finding["message"] for finding in told["findings"] if finding["code"] == "untidy-end"] == [
+        "the engine was done and then left with exit code 1: the LoRA was looked at all the same, and is whole"
+    ]
+    assert diagnosed("untidy")["state"] == "ended well"
+
+
+def test_forge_and_its_trainer_killed_together_is_a_kill(world: World, diagnosed: Diagnosed) -> None:
+    process = world.train("--run-dir", "runs/both", TROUBLE="room=9", FAKE_STEP_S="0.2")
+    wait_until(lambda: steps_taken(world.project / "runs" / "both"), process)
+    kill_hard(process)
+    wait_until(lambda: diagnosed("both")["state"] != "still running")
+    assert diagnosed("both")["diagnosis"]["code"] == "killed"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_a_person_ended_by_force_was_stopped_and_did_not_fail(
+    world: World, diagnosed: Diagnosed, times: int
+) -> None:
+    """Once before the guest's first word, twice in a step that takes long."""
+    name = f"forced-{times}"
+    run = world.project / "runs" / name
+    process = world.train("--run-dir", str(run), TROUBLE="room=9", FAKE_STEP_S="9" if times == 2 else "0")
+    begun = (lambda: steps_taken(run)) if times == 2 else (run / "attempts/01/engine.log").exists
+    wait_until(begun, process)
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    assert ended(process)[0] == 130
+    assert diagnosed(name)["state"] == "stopped by a signal"
+    listed = world.forge("runs", "ls", "--json")[1]["data"]["runs"]
+    assert next(each["status"] for each in listed if each["run"] == name) == "stopped"
 
 
 def test_a_killed_trainer_is_told_from_what_the_kernel_did(world: World, diagnosed: Diagnosed) -> None:

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_watching import has_entered
+from fault_watching import descendants, has_entered
 from fault_world import World, ended, steps_taken, wait_until
 
 from lora_forge.errors import Interrupted
@@ -81,6 +82,23 @@ def test_a_signal_before_the_training_ends_at_once_with_one_object(world: World,
     assert code == 128 + signum
     assert told["error"]["code"] == "interrupted"
     assert world.forge(*world.arguments("--resume", "--run-dir", str(slowed.run)))[0] == 0
+
+
+@pytest.mark.parametrize("phase", ["training", "saving"])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_every_process_of_a_training_is_one_request(world: World, signum: int, phase: str) -> None:
+    """As a service manager or a CI cancel sends it: the guest hears it twice, once from forge."""
+    run = world.project / "runs" / f"tree-{phase}-{signum}"
+    process = world.train("--run-dir", str(run), FAKE_STEP_S="0.4", FAKE_SAVE_S="1")
+    wait_until(lambda: has_entered(phase, run, 1, process), process)
+    for pid in descendants(world):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signum)
+    assert ended(process)[0] == 128 + signum
+    record = read_run(run)
+    assert record.attempts[-1].outcome == "stopped"
+    assert [state.step for state in record.states][-1] == record.attempts[-1].to_step
+    assert (phase == "saving") == bool(record.checkpoints)
 
 
 def listens(pid: int) -> bool:

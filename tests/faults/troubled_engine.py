@@ -1,7 +1,7 @@
 """The fake engine in trouble: it prints what would give orders to a CI runner, or runs out of GPU memory.
 
-``TROUBLE``: hostile (prints and dies by it), nap (waits to be looked at), empty (done, and nothing saved), or room=N
-(fits a batch of N with gradient checkpointing, half of that without).
+``TROUBLE``: hostile (prints and dies by it), nap (waits to be looked at), empty (done, nothing saved), untidy (done,
+and then a crash on its way out), or room=N (fits a batch of N with gradient checkpointing, half of that without).
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ class TroubledEngine(fake_engine.Engine):
             return self.end("failed", f"RuntimeError: {HOSTILE}")
         if trouble == "empty":
             return self.end("done", "", 0)
+        if trouble == "untidy":
+            super().run()
+            os._exit(139)
         if trouble == "nap":
             self.events.write("phase", phase="training")
             time.sleep(1.5)

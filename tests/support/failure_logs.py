@@ -106,7 +106,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "bus-error": (launched("SIGBUS: 7"),),
     "illegal-instruction": (launched("SIGILL: 4"),),
     "aborted": (launched("SIGABRT: 6"),),
-    "killed": (launched("SIGKILL: 9"), WORKER, "       exitcode  : -9 (pid: 4242)"),
+    "killed": (launched("SIGKILL: 9"), WORKER, "       exitcode  : -9 (pid: 4242)", "forge ended before its trainer"),
     "terminated": (launched("SIGTERM: 15"),),
     "latents-nan": ("RuntimeError: NaN detected in latents: /photos/1.png",),
     "captions-nan": ("RuntimeError: NaN detected in text encoder outputs: /photos/1.png",),

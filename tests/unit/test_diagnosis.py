@@ -277,6 +277,7 @@ def test_a_refused_lora_has_its_code() -> None:
 def run(tmp_path: Path) -> RunDir:
     folder = tmp_path / "runs" / "a-001"
     (folder / "dataset" / "01-p").mkdir(parents=True)
+    (folder / "ledger.jsonl").touch()
     return RunDir(folder)
 
 
@@ -319,6 +320,21 @@ def test_only_damaged_caches_of_the_runs_own_staging_folder_are_removed(run: Run
     forget_caches(run)
     assert not good.exists()
     assert own.exists() and (folder / "linked.npz").is_symlink() and (folder / "1.txt").exists()
+
+
+def test_what_lies_in_a_dataset_folder_that_is_no_runs_is_never_removed(run: RunDir) -> None:
+    (run.path / "ledger.jsonl").unlink()
+    own = run.dataset / "01-p" / "own.npz"
+    own.write_bytes(b"a person's own, no archive")
+    assert remove_damaged_caches(run) == ()
+    forget_caches(run)
+    assert own.exists()
+
+
+@pytest.mark.parametrize("log", ["/dev/zero", "."])
+def test_what_is_no_file_is_no_log(log: str) -> None:
+    with pytest.raises(InvalidInput, match="is no file"):
+        read_log(Path(log))
 
 
 def test_a_staging_folder_that_leads_elsewhere_is_left_alone(run: RunDir, tmp_path: Path) -> None:

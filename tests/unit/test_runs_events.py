@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_forge.errors import ForgeError, Interrupted, NoUsableLora, OutOfMemory, Transient
-from lora_forge.runs.cause import cause_of
+from lora_forge.runs.cause import cause_of, diagnosis_of, untidy_end
 from lora_forge.runs.events import Event, EventTail, PhaseEntered, StepTaken, parse_event, read_events
 from lora_forge.runs.outcome import VANISHED, Outcome, log_tail
 from lora_forge.runs.progress import Progress, advance, plain_line
@@ -131,8 +131,16 @@ def test_done_with_exit_0_has_no_cause() -> None:
     assert cause_of(an_outcome(outcome="done", exit_code=0)) is None
 
 
-def test_done_with_another_exit_code_is_not_done() -> None:
-    assert cause_of(an_outcome(outcome="done", exit_code=1)) is not None
+@pytest.mark.parametrize(("changes", "told"), [({"exit_code": 1}, 1), ({"exit_code": 0}, 0), ({"stop_signal": 15}, 0)])
+def test_done_with_another_exit_code_is_for_the_lora_to_judge_and_is_told(changes: dict[str, int], told: int) -> None:
+    outcome = an_outcome(outcome="done", **changes)
+    assert cause_of(outcome) is None
+    assert [finding.code for finding in untidy_end(outcome)] == ["untidy-end"] * told
+
+
+def test_a_trainer_that_ended_with_forge_was_killed() -> None:
+    assert diagnosis_of(an_outcome(exit_code=None, with_forge=True)).code == "killed"
+    assert diagnosis_of(an_outcome(exit_code=None)).code == "silent"
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_a_process_without_a_path_says_nothing() -> None:
 @pytest.fixture
 def stop() -> Iterator[Any]:
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
-    flag = stopping.StopFlag()
+    flag = stopping.StopFlag(supervised=True)
     flag.install()
     yield flag
     for signum, handler in before.items():
@@ -90,6 +90,21 @@ def test_a_stop_waits_for_the_step_to_end(stop: SimpleNamespace) -> None:
     assert stop.signum == signal.SIGTERM
     with pytest.raises(stopping.Stopped, match="SIGTERM"):
         stop.check()
+
+
+def test_a_stop_that_comes_twice_under_forge_is_one_request(stop: SimpleNamespace) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert stop.signum == signal.SIGTERM
+
+
+def test_without_forge_the_second_signal_ends_at_once(stop: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    stop.supervised = False
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert codes == [130]
 
 
 def test_a_stop_while_loading_waits_for_nothing(stop: SimpleNamespace) -> None:
@@ -161,7 +176,7 @@ def test_sampling_is_foreseen_as_the_engine_does_it(
 
 
 def a_watch(train: ModuleType, path: Path, **wanted: object) -> Any:
-    return train.Watch(train.Events(str(path)), train.StopFlag(), **wanted)
+    return train.Watch(train.Events(str(path)), train.StopFlag(supervised=True), **wanted)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(train: ModuleType, tmp_path: Path) -> None:

@@ -332,7 +332,7 @@ def test_an_optimizers_state_keeps_the_precision_it_was_saved_in(guest: SimpleNa
 def keeper(guest: SimpleNamespace, identity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(guest.rng_states, "snapshot", lambda: generators(guest, 1))
     events = guest.reporting.Events(str(tmp_path / "events.jsonl"))
-    watch = guest.watch.Watch(events, guest.stopping.StopFlag())
+    watch = guest.watch.Watch(events, guest.stopping.StopFlag(supervised=True))
     keeper = guest.keeping.Keeper(watch, tmp_path / "states", every=None)
     keeper.accelerator = SimpleNamespace(step=0, save_state=fill)
     keeper.identity = identity

@@ -15,7 +15,7 @@ from lora_forge.runs.events import StepTaken
 from lora_forge.runs.ledger import Ledger, new_ledger, open_ledger
 from lora_forge.runs.model_hashes import hash_model, hashing_models, is_same_model
 from lora_forge.runs.record import read_run
-from lora_forge.runs.samples import commit_samples
+from lora_forge.runs.samples import PNG_END, commit_samples
 
 STEP = StepTaken(0.0, 0.0, step=1, total=12, epoch=1, loss=0.5)
 PICTURE = "jeff_000500_00_20261126104900_42.png"
@@ -36,17 +36,25 @@ def ledger(run: RunDir) -> Ledger:
 
 def test_sample_pictures_are_outputs_of_the_run(run: RunDir, ledger: Ledger) -> None:
     for content in (b"first", b"sampled again after a resume"):
-        (run.attempt(1).engine_samples / PICTURE).write_bytes(content)
+        (run.attempt(1).engine_samples / PICTURE).write_bytes(content + PNG_END)
         assert commit_samples(run, ledger, 1, ["a cat"]) == ()
     (kept,) = read_run(run.path).samples
     assert kept.path == "samples/prompt1-a_cat-step000500-seed42.png"
     assert kept.sha256 == hashlib.sha256((run.path / kept.path).read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize("cut", [b"", b"IEND", b"half of a picture" + PNG_END[:-1]])
+def test_a_picture_that_a_kill_cut_short_is_no_sample(run: RunDir, ledger: Ledger, cut: bytes) -> None:
+    (run.attempt(1).engine_samples / PICTURE).write_bytes(cut)
+    assert commit_samples(run, ledger, 1, ["a cat"]) == ()
+    assert read_run(run.path).samples == ()
+    assert not run.samples.exists()
+
+
 def test_a_picture_that_cannot_be_placed_fails_no_training(
     run: RunDir, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (run.attempt(1).engine_samples / PICTURE).write_bytes(b"first")
+    (run.attempt(1).engine_samples / PICTURE).write_bytes(b"first" + PNG_END)
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
