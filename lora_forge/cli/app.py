@@ -10,7 +10,7 @@ import typer
 
 from lora_forge import __version__
 from lora_forge.cli import dataset, demo, diagnose, engine, init, models, plan, preset, runs, train
-from lora_forge.cli.output import TASTE, fail
+from lora_forge.cli.output import TASTE, fail, take_any_text
 from lora_forge.errors import UsageProblem
 
 _WORDS = (
@@ -77,6 +77,7 @@ def in_forges_words(complaint: str) -> str:
 
 def run() -> NoReturn:
     """Parse and run; a usage error keeps the promise of ``--json`` too: one object on stdout, and exit 2."""
+    take_any_text()
     try:
         raise SystemExit(app(standalone_mode=False))
     except Exception as wrong:

@@ -5,6 +5,7 @@ Results go to stdout, messages and progress to stderr.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -166,8 +167,19 @@ def print_json(data: object, findings: Iterable[Finding], *, ok: bool, error: Fo
         "findings": [finding.as_json() for finding in findings],
         "error": error and {"code": error.code, "message": error.message, "hint": error.hint},
     }
-    text = json_without_commands(json.dumps(envelope, indent=2, ensure_ascii=False, default=str))
+    text = json_without_commands(json.dumps(envelope, indent=2, ensure_ascii=not _is_utf8(sys.stdout), default=str))
     sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def take_any_text() -> None:
+    """Let a stream write the number of what it cannot encode: no path and no table's frame ends a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 _MARKS = {"error": "[bold red]error[/]", "warning": "[yellow]warning[/]", "info": "[cyan]note[/]"}

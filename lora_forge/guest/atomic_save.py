@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 PARTIAL = ".partial"
+NEW_FILE_MODE = 0o666
+"""What a new file gets, but for the umask."""
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 """fsync(2): the filesystem has no such operation for a folder; a failed write is EIO, ENOSPC or EDQUOT."""
 
@@ -39,6 +41,7 @@ def atomic(save_weights: SaveWeights, before: Callable[[str], None], after: Call
         partial = partial_name(file)
         try:
             save_weights(partial, dtype, metadata)
+            Path(partial).chmod(NEW_FILE_MODE & ~umask())  # safetensors makes it for its owner alone
             sync(partial)
             Path(partial).replace(file)
         except BaseException:
@@ -48,6 +51,13 @@ def atomic(save_weights: SaveWeights, before: Callable[[str], None], after: Call
         after(file)
 
     return save
+
+
+def umask() -> int:
+    """The process's own, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def sync(path: str) -> None:

@@ -21,6 +21,7 @@ from lora_forge.holder import Holder, myself, read_json
 from lora_forge.runs.disk import unwritable
 
 LOCK = ".lock"
+TURN = ".lock.turn"
 TRIES, RETRY_S = 4, 0.05
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -174,7 +175,57 @@ def _taken(descriptor: int, folder: Path) -> bool:
     except OSError as problem:
         if problem.errno not in _NO_LOCKS:
             raise
-        return not _is_named(folder)
+        return _taken_by_name(descriptor, folder)
+    return True
+
+
+def _taken_by_name(descriptor: int, folder: Path) -> bool:
+    """Where the filesystem has no locks: one start at a time looks for a name, and writes its own.
+
+    Raises:
+        Locked: the name is of another machine's.
+    """
+    with _turn(folder) as is_ours:
+        if not is_ours or _is_named(folder):
+            return False
+        _refuse_foreign(folder)
+        _write_holder(descriptor, myself().as_json())
+        return True
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[bool]:
+    """Whether it is this process's turn: a hard link is made whole, with its holder's name, or not at all."""
+    turn, own = folder / TURN, folder / f"{TURN}.{os.getpid()}"
+    own.write_bytes(myself().as_json())
+    try:
+        is_ours = _linked(own, turn) or (_is_stale(turn) and _linked(own, turn))
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                turn.unlink(missing_ok=True)
+    finally:
+        own.unlink(missing_ok=True)
+
+
+def _linked(own: Path, turn: Path) -> bool:
+    try:
+        os.link(own, turn)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _is_stale(turn: Path) -> bool:
+    """Whether it was left by a start that was killed in that moment; such a one is taken away."""
+    try:
+        holder = read_json(turn.read_bytes())
+    except OSError:
+        return False  # it is over: the next start may have it
+    if holder is not None and (holder.lives() or holder.is_foreign()):
+        return False
+    turn.unlink(missing_ok=True)
     return True
 
 
@@ -211,7 +262,7 @@ def _locked(folder: Path, holder: Holder | None) -> Locked:
 
 
 def _write_holder(descriptor: int, text: bytes) -> None:
-    """Neither atomic nor vital: what counts is the kernel's lock, and a torn name is none."""
+    """Not atomic, and vital only where there are no locks: there it is written twice, and never gone in between."""
     with suppress(OSError):
-        os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text, 0)
+        os.ftruncate(descriptor, len(text))

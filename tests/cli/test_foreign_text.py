@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +84,24 @@ def test_a_reader_that_has_seen_enough_is_no_defect(capsys: pytest.CaptureFixtur
     with pytest.raises(BrokenPipeError):
         show(lambda: Facts({}), as_text, as_json=False)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+def test_a_stdout_that_is_not_utf8_takes_every_answer(in_folder: Path, encoding: str, as_json: bool) -> None:
+    (in_folder / "presets").mkdir()
+    (in_folder / "presets" / "mine.yaml").write_text('extends: identity\nabout: "für 猫 ✓"\n', encoding="utf-8")
+    forge = Path(sys.executable).with_name("forge")
+    done = subprocess.run(
+        [forge, "preset", "ls", *(["--json"] if as_json else [])],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=True,
+    )
+    assert b"Traceback" not in done.stderr
+    if as_json:
+        about = {row["name"]: row["about"] for row in json.loads(done.stdout.decode("ascii"))["data"]}
+        assert about["mine"] == "für 猫 ✓"
+    else:
+        assert "\\u732b" in done.stdout.decode(encoding)

@@ -116,6 +116,20 @@ def test_a_filesystem_that_cannot_sync_a_folder_still_takes_states_and_loras(
     assert {path.name for path in tmp_path.iterdir()} == {"step00000005", "a.safetensors"}
 
 
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_a_lora_is_readable_by_whom_the_umask_says(guest: SimpleNamespace, tmp_path: Path, mask: int) -> None:
+    def for_the_owner_alone(file: str, *_: object) -> None:
+        os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
+
+    before = os.umask(mask)
+    try:
+        guest.atomic_save.atomic(for_the_owner_alone, print, print)(str(tmp_path / "a.safetensors"), None, None)
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
 def test_a_folder_that_fails_to_sync_fails_the_save(
     guest: SimpleNamespace, place: Any, identity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from lora_forge.errors import InvalidInput, Locked
 from lora_forge.holder import Holder, boot_id, machine_id, start_ticks
 from lora_forge.runs import lock
-from lora_forge.runs.lock import LOCK, holding_run, is_held, read_holder
+from lora_forge.runs.lock import LOCK, TURN, holding_run, is_held, read_holder
 from lora_forge.workflow.run_layout import holding_new
 
 pytestmark = pytest.mark.processes
@@ -105,6 +106,45 @@ def test_where_the_filesystem_knows_no_locks_the_holder_decides(
     assert not is_held(tmp_path)
     with holding_run(tmp_path):
         pass
+
+
+def test_where_the_filesystem_knows_no_locks_one_of_many_starts_runs(tmp_path: Path) -> None:
+    starts = [subprocess.Popen([sys.executable, "-c", START, str(tmp_path)], stdout=subprocess.PIPE) for _ in range(8)]
+    told = [start.communicate()[0] for start in starts]
+    assert sorted(told) == [b"held"] + [b"refused"] * 7
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+
+
+START = """
+import errno, fcntl, pathlib, sys, time
+def unknown(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = unknown
+from lora_forge.errors import Locked
+from lora_forge.runs.lock import holding_run
+try:
+    with holding_run(pathlib.Path(sys.argv[1])):
+        time.sleep(2)
+        print("held", end="")
+except Locked:
+    print("refused", end="")
+"""
+
+
+@pytest.mark.parametrize("text", [b"", b"torn", b"dead"])
+def test_a_turn_that_a_killed_start_left_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", unknown)
+    (tmp_path / TURN).write_bytes(ourselves(ticks=1).as_json() if text == b"dead" else text)
+    with holding_run(tmp_path):
+        assert not (tmp_path / TURN).exists()
+    (tmp_path / TURN).write_bytes(ourselves().as_json())
+    with pytest.raises(Locked), holding_run(tmp_path):
+        raise AssertionError
 
 
 def test_a_torn_name_is_no_holder(tmp_path: Path) -> None:
