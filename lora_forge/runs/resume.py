@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lora_forge.runs.commit import is_as_recorded
 from lora_forge.runs.record import RunRecord, State
-from lora_forge.runs.staging import StagedFile
+from lora_forge.runs.staging import StagedFile, folder_name
 
 MAY_CHANGE = (
     "schedule.checkpoint_every",
@@ -27,6 +27,7 @@ MAY_CHANGE = (
 """Plan keys that bear on no number of the training: names of where values came from, cadence, memory."""
 
 MAY_CHANGE_TEXT = "checkpoint cadence, samples, caching to disk, block swap and gradient checkpointing may change"
+FOLDER = "dataset folder"
 SHOWN_DIFFERENCES = 6
 
 
@@ -86,7 +87,7 @@ def dataset_differences(before: Sequence[StagedFile], after: Sequence[StagedFile
         return ()
     count = Difference("dataset images", len(before), len(after), breaks=True)
     pairs = zip(before, after, strict=False)
-    changed = [Difference(old.name, *_what_changed(old, new), breaks=True) for old, new in pairs if old != new]
+    changed = dict.fromkeys(_file_difference(old, new) for old, new in pairs if old != new)
     return (*((count,) if len(before) != len(after) else ()), *changed)
 
 
@@ -110,17 +111,26 @@ def shown(differences: Sequence[Difference]) -> str:
     return text + (f"; and {rest} more" if rest > 0 else "")
 
 
+def way_out(breaking: Sequence[Difference]) -> str:
+    """What to do about differences that keep a run from going on."""
+    back = ", its folders named as they were" if any(each.key == FOLDER for each in breaking) else ""
+    return f"go on as it was begun{back}, or start a new run; {MAY_CHANGE_TEXT}"
+
+
 def may_change(key: str) -> bool:
     """Whether a run may go on with another value of this plan key."""
     return any(fnmatchcase(key, pattern) for pattern in MAY_CHANGE)
 
 
-def _what_changed(old: StagedFile, new: StagedFile) -> tuple[str, str]:
+def _file_difference(old: StagedFile, new: StagedFile) -> Difference:
+    """What of one picture is another; the folder's own name is said once for all pictures in it."""
     if old.sha256 != new.sha256:
-        return f"picture {old.sha256[:12]}", f"picture {new.sha256[:12]}"
+        return Difference(old.name, f"picture {old.sha256[:12]}", f"picture {new.sha256[:12]}", breaks=True)
     if old.caption_sha256 != new.caption_sha256:
-        return "one caption", "another caption"
-    return old.name, new.name
+        return Difference(old.name, "one caption", "another caption", breaks=True)
+    if folder_name(old) != folder_name(new):
+        return Difference(FOLDER, folder_name(old), folder_name(new), breaks=True)
+    return Difference(old.name, old.name, new.name, breaks=True)
 
 
 def _short(value: object, longest: int = 60) -> str:

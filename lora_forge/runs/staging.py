@@ -11,7 +11,7 @@ import errno
 import hashlib
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,13 +71,13 @@ def measure_dataset(subsets: Sequence[StagedSubset]) -> tuple[StagedFile, ...]:
 
 
 def lay_links(run: RunDir, subsets: Sequence[StagedSubset], measured: Sequence[StagedFile]) -> None:
-    """Make the links and captions that were measured; what already leads to its image stays."""
+    """Make the links and captions that were measured; a link that leads elsewhere gives way, whatever lies there."""
     run.dataset.mkdir(exist_ok=True)
     for index, name in _numbered(subsets):
         (run.dataset / subset_folder_name(index, name)).mkdir(exist_ok=True)
     images = [image for subset in subsets for image in subset.images]
     for image, file in zip(images, measured, strict=True):
-        _stage_image(run.dataset / file.name, image)
+        _stage_image(run.dataset / file.name, image, file.sha256)
 
 
 def _numbered(subsets: Sequence[StagedSubset]) -> list[tuple[int, str]]:
@@ -86,18 +86,24 @@ def _numbered(subsets: Sequence[StagedSubset]) -> list[tuple[int, str]]:
 
 def _measure(folder: str, place: int, image: StagedImage) -> StagedFile:
     """Name a link: place in the subset, digest of the image's bytes and its caption, lower-case extension."""
-    digest, size = hashlib.sha256(), 0
     try:
-        with image.path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
+        digest, size = _read_through(image.path)
     except OSError as error:
         raise _unreadable(image, error) from error
     caption = _encoded(image)
-    both = hashlib.sha256(digest.digest() + caption).hexdigest()[:DIGEST_CHARS]
+    both = hashlib.sha256(digest + caption).hexdigest()[:DIGEST_CHARS]
     name = f"{folder}/{place:05d}-{both}{image.path.suffix.lower()}"
-    return StagedFile(name, size, digest.hexdigest(), hashlib.sha256(caption).hexdigest() if caption else None)
+    return StagedFile(name, size, digest.hex(), hashlib.sha256(caption).hexdigest() if caption else None)
+
+
+def _read_through(path: Path) -> tuple[bytes, int]:
+    """SHA-256 and size, one chunk in memory at a time."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.digest(), size
 
 
 def subset_folder_name(index: int, name: str) -> str:
@@ -105,18 +111,38 @@ def subset_folder_name(index: int, name: str) -> str:
     return f"{index:02d}-{_safe(name)}"
 
 
-def _stage_image(link: Path, image: StagedImage) -> None:
+def folder_name(file: StagedFile) -> str:
+    """The name of the person's folder, as far as the staged one tells it.
+
+    >>> folder_name(StagedFile("01-photos/00001-5f3a.png", 1, "", None))
+    'photos'
+    """
+    return file.name.partition("/")[0].partition("-")[2]
+
+
+def folder_names(files: Iterable[StagedFile]) -> dict[int, str]:
+    """That of every subset, by its number."""
+    return {int(file.name.partition("-")[0]): folder_name(file) for file in files}
+
+
+def _stage_image(link: Path, image: StagedImage, sha256: str) -> None:
     if image.caption:  # the engine asserts on an empty caption file
         link.with_suffix(CAPTION_EXTENSION).write_text(_one_line(image) + "\n", encoding="utf-8", newline="\n")
-    if link.exists():
+    if _leads_to(link, image.path, sha256):
         return
-    link.unlink(missing_ok=True)  # a link that leads nowhere any more
     try:
         _link_or_copy(image.path, link)
     except OSError as error:
         if error.filename2 or error.filename != str(image.path):  # the run's own disk is the trouble, not the picture
             raise
         raise _unreadable(image, error) from error
+
+
+def _leads_to(link: Path, image: Path, sha256: str) -> bool:
+    """Whether this is the link to the measured file, or on a filesystem without links its copy."""
+    if link.is_symlink():
+        return link.readlink() == image.absolute()
+    return link.is_file() and _read_through(link)[0].hex() == sha256
 
 
 def _unreadable(image: StagedImage, error: OSError) -> DatasetError:
@@ -126,14 +152,15 @@ def _unreadable(image: StagedImage, error: OSError) -> DatasetError:
 
 def _link_or_copy(source: Path, link: Path) -> None:
     """Link to the absolute path; copy where the filesystem knows no links (exFAT, some network mounts)."""
+    pending = link.with_name(f".{link.name}.pending")  # a copy cut short must not be taken for the picture
+    pending.unlink(missing_ok=True)
     try:
-        link.symlink_to(source.absolute())
+        pending.symlink_to(source.absolute())
     except OSError as problem:
         if problem.errno not in NO_LINKS:
             raise
-        pending = link.with_name(f".{link.name}.pending")  # a copy cut short must not be taken for the picture
         shutil.copyfile(source, pending)
-        pending.replace(link)
+    pending.replace(link)
 
 
 def _encoded(image: StagedImage) -> bytes:

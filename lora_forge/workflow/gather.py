@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,8 @@ class Gathered:
     findings: tuple[Finding, ...]
     held_out: HeldOut | None = None
     """The images kept out of training, where any are asked for; ``dataset`` is then without them."""
+    begun_as: Mapping[int, str] = field(default_factory=dict)
+    """Of a run that goes on: what each folder was called when it began, by the folder's number."""
 
 
 def gather(

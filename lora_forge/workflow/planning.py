@@ -179,6 +179,20 @@ def named_models(gathered: Gathered) -> dict[str, Path]:
     return {name: Path(str(written.value)) for name, written in gathered.model_paths.items()}
 
 
+def staged_names(gathered: Gathered) -> tuple[str, ...]:
+    """What each folder is called in the run: in one that goes on as when it began, for a name is not trained on.
+
+    But for one that says repeats, ``10_jeff``: there another name is another training, and shall be seen as such.
+    """
+    from lora_forge.datasets.listing import parse_kohya_name
+
+    def name(begun: str, now: str) -> str:
+        return now if parse_kohya_name(begun) or parse_kohya_name(now) else begun
+
+    names = (subset.folder.name for subset in gathered.dataset.subsets)
+    return tuple(name(gathered.begun_as.get(index, now), now) for index, now in enumerate(names, start=1))
+
+
 def run_files(gathered: Gathered, planned: Planned, run: RunDir, attempt: int = 1) -> RunFiles:
     """Every path that the rendered text names."""
     from lora_forge.engine.render import RunFiles, SubsetFolder
@@ -187,6 +201,7 @@ def run_files(gathered: Gathered, planned: Planned, run: RunDir, attempt: int = 
     from lora_forge.runs.staging import subset_folder_name
 
     repeats, dataset = planned.plan.schedule.repeats.value, gathered.dataset
+    named = zip(staged_names(gathered), dataset.subsets, strict=True)
     held_out = run.dataset / subset_folder_name(len(dataset.subsets) + 1, HELD_OUT)
     return RunFiles(
         train_toml=run.attempt(attempt).train_toml,
@@ -195,12 +210,12 @@ def run_files(gathered: Gathered, planned: Planned, run: RunDir, attempt: int = 
         output=run.attempt(attempt).output,
         subsets=tuple(
             SubsetFolder(
-                folder=run.dataset / subset_folder_name(index, subset.folder.name),
+                folder=run.dataset / subset_folder_name(index, name),
                 repeats=repeats_of(subset, repeats),
                 is_reg=subset.is_reg,
                 class_tokens=subset.class_tokens,
             )
-            for index, subset in enumerate(dataset.subsets, start=1)
+            for index, (name, subset) in enumerate(named, start=1)
         ),
         validation=held_out if dataset.validation_images else None,
         models={name: engine_path(run, path) for name, path in named_models(gathered).items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lora_forge.runs.resume import Difference
     from lora_forge.runs.staging import StagedFile
     from lora_forge.workflow.gather import Gathered
+    from lora_forge.workflow.planning import PlanResult
 
 
 def compare(task: Task, record: RunRecord) -> list[Finding]:
@@ -27,18 +29,26 @@ def compare(task: Task, record: RunRecord) -> list[Finding]:
     Raises:
         PlanError: with every difference that breaks the continuation.
     """
-    from lora_forge.runs.resume import MAY_CHANGE_TEXT, shown
+    from lora_forge.runs.resume import shown, way_out
 
     plans = plan_changes(task, record)
     found = [*plans, *world_changes(task, record)]
     breaking = [each for each in found if each.breaks]
     if breaking:
         message = f"{record.folder.name} cannot go on: {shown(breaking)}"
-        raise PlanError(message, f"go on as it was begun, or start a new run; {MAY_CHANGE_TEXT}")
+        raise PlanError(message, way_out(breaking))
     if plans:
         _record_plan(task, plans)
     notes = [info("changed", f"changed for this attempt: {each}") for each in found]
     return notes + ([] if not plans and _is_shown(task, record) else _show_plan(task))
+
+
+def named_as_begun(planned: PlanResult, record: RunRecord) -> PlanResult:
+    """Folders that were renamed keep in the run the names they had when it began."""
+    from lora_forge.runs.staging import folder_names
+
+    names = folder_names(stored_files(record))
+    return replace(planned, gathered=replace(planned.gathered, begun_as=names))
 
 
 def plan_changes(task: Task, record: RunRecord) -> tuple[Difference, ...]:

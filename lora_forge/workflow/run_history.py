@@ -214,11 +214,12 @@ def _unmatched(planned: PlanResult, record: RunRecord) -> Iterator[Difference]:
     from lora_forge.runs.directory import RunDir
     from lora_forge.runs.resume import dataset_differences, plan_differences
     from lora_forge.runs.staging import measure_dataset
-    from lora_forge.workflow.run_comparing import model_changes
+    from lora_forge.workflow.run_comparing import model_changes, named_as_begun
     from lora_forge.workflow.run_layout import made_with, plan_facts, staged_subsets
 
     yield from plan_differences(_plan(record), plan_facts(planned, RunDir(record.folder)))
-    yield from dataset_differences(_files(record), measure_dataset(staged_subsets(planned.gathered)))
+    subsets = staged_subsets(named_as_begun(planned, record).gathered)
+    yield from dataset_differences(_files(record), measure_dataset(subsets))
     yield from model_changes(planned.gathered, record)
     for section, facts in made_with(planned.gathered).items():
         yield from _table_differences(section, record.made_with(section), facts)

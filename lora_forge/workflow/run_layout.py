@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.errors import EngineError, ForgeError, InvalidInput, PlanError
-from lora_forge.workflow.planning import HELD_OUT, PlanResult, has_errors, named_models, render_run
+from lora_forge.workflow.planning import HELD_OUT, PlanResult, has_errors, named_models, render_run, staged_names
 
 if TYPE_CHECKING:
     from lora_forge.datasets.facts import ImageFacts, SubsetFacts
@@ -239,7 +239,8 @@ def staged_subsets(gathered: Gathered) -> list[StagedSubset]:
         return [StagedImage(subset.folder / image.name, caption(subset, image)) for image in subset.images]
 
     dataset = gathered.dataset
-    subsets = [StagedSubset(subset.folder.name, images(subset)) for subset in dataset.subsets]
+    named = zip(staged_names(gathered), dataset.subsets, strict=True)
+    subsets = [StagedSubset(name, images(subset)) for name, subset in named]
     if dataset.validation_images:
         subsets.append(StagedSubset(HELD_OUT, [image for subset in dataset.held_out for image in images(subset)]))
     return subsets

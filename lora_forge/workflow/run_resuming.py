@@ -13,7 +13,7 @@ from lora_forge.findings import Finding, info, warning
 from lora_forge.runs.signals import stop_on_signals
 from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.planning import PlanResult
-from lora_forge.workflow.run_comparing import compare
+from lora_forge.workflow.run_comparing import compare, named_as_begun
 from lora_forge.workflow.run_ending import commit_final, finish
 from lora_forge.workflow.run_task import STOP_GRACE_S, RunResult, Task, Watcher
 from lora_forge.workflow.run_training import (
@@ -141,7 +141,7 @@ def resume_folder(
         record = read_run(folder)
         if record.done:
             return already_done(run, record)
-        planned = asked_plan(call, run, record, asked)
+        planned = named_as_begun(asked_plan(call, run, record, asked), record)
         task = Task(call, planned, run, open_ledger(folder), watcher, grace_s)
         return _go_on(task, record)
 

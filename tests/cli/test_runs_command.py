@@ -18,7 +18,8 @@ from lora_forge.runs.ledger import LEDGER, MIRROR, new_ledger
 from lora_forge.runs.record import as_json, read_run
 from lora_forge.runs.resume import plan_values
 from lora_forge.workflow.invocation import Invocation
-from lora_forge.workflow.planning import plan_run
+from lora_forge.workflow.planning import plan_run, staged_names
+from lora_forge.workflow.run_comparing import named_as_begun
 from lora_forge.workflow.run_layout import plan_json
 from lora_forge.workflow.run_request import read_request, write_request
 
@@ -186,6 +187,19 @@ def test_a_run_asked_for_again_is_planned_alike(
     again = plan_run(read_request(Invocation({}, (), {"FORGE_TRIGGER": "other"}, in_folder), run, read_run(run.path)))
     before, after = (dict(plan_values(json.loads(plan_json(each)))) for each in (planned, again))
     assert after == before
+
+
+@pytest.mark.parametrize(
+    ("begun", "now", "staged"), [("photos", "pictures", "photos"), ("10_jeff", "5_jeff", "5_jeff")]
+)
+def test_a_folder_keeps_the_name_it_had_unless_that_says_repeats(
+    begun: str, now: str, staged: str, draw_dataset: Draw, in_folder: Path
+) -> None:
+    folder = draw_dataset(2).rename(in_folder / now)
+    planned = plan_run(Invocation({"preset": "style", "dataset": str(folder), "trigger": "ohwx"}, (), {}, in_folder))
+    files = [{"name": f"01-{begun}/1.png", "size_bytes": 1, "sha256": "a", "caption_sha256": None}]
+    new_ledger(in_folder).append("run", uuid="1abc", name="it", steps=1, dataset={"files": files})  # type: ignore[dict-item]
+    assert staged_names(named_as_begun(planned, read_run(in_folder)).gathered) == (staged,)
 
 
 def test_runs_are_looked_for_where_forge_train_makes_them(

@@ -135,6 +135,25 @@ def test_a_moved_dataset_and_a_new_cadence_may_change(
     assert lora_content(run / "output" / lora) == undisturbed.loras[lora]
 
 
+def test_a_moved_and_renamed_dataset_is_trained_on_where_it_is_now(
+    world: World, undisturbed: faults.Reference, stopped: Path, tmp_path: Path
+) -> None:
+    run, pictures = tmp_path / "renamed-001", tmp_path / "pictures"
+    shutil.copytree(stopped, run, symlinks=True)
+    shutil.copytree(world.project / "photos", pictures)
+    code, told = world.forge("train", "--resume", "--json", "--run-dir", str(run), "--dataset", str(pictures))
+    assert code == 0, told
+    staged = {file["name"]: (run / "dataset" / file["name"]).readlink() for file in dataset_files(run)}
+    assert {path.parent for path in staged.values()} == {pictures}
+    assert {Path(name).parent.name for name in staged} == {"01-photos"}
+    assert str(run / "dataset" / "01-photos") in (run / "dataset.toml").read_text()
+    assert faults.as_reference(run, undisturbed) == ""
+
+
+def dataset_files(run: Path) -> list[dict[str, str]]:
+    return read_run(run).facts["dataset"]["files"]  # type: ignore[call-overload,index,return-value]
+
+
 @pytest.mark.parametrize("name", ["plan.json", "request.json", "preset.yaml"])
 def test_a_damaged_view_or_request_keeps_no_run_from_going_on(
     world: World, undisturbed: faults.Reference, stopped: Path, tmp_path: Path, name: str

@@ -130,3 +130,29 @@ def test_images_are_copied_where_links_are_unknown(
     (copy,) = folder.iterdir()
     assert not copy.is_symlink()
     assert copy.read_bytes() == b"second"
+
+
+def test_a_link_that_leads_elsewhere_gives_way_to_the_measured_file(tmp_path: Path, pictures: Path) -> None:
+    """The old place still is there, and holds what it likes by now."""
+    old, run = tmp_path / "two.png", RunDir(tmp_path / "run")
+    old.write_bytes(b"second")
+    link = stage(tmp_path, "run", StagedImage(old, None)).joinpath
+    (name,) = (path.name for path in (run.dataset / "01-10_jeff_person").iterdir())
+    old.write_bytes(b"a stranger")
+    stage_dataset(run, [StagedSubset("10_jeff person", [StagedImage(pictures / "two.png", None)])])
+    assert link(name).read_bytes() == b"second"
+    assert [path.name for path in link(name).parent.iterdir()] == [name]
+
+
+def test_a_copy_that_is_not_the_picture_any_more_is_made_anew(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: Path, _target: Path) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    subsets = [StagedSubset("10_jeff person", [StagedImage(pictures / "two.png", None)])]
+    (copy,) = stage(tmp_path, "run", *subsets[0].images).iterdir()
+    copy.write_bytes(b"sec")
+    stage_dataset(RunDir(tmp_path / "run"), subsets)
+    assert copy.read_bytes() == b"second"

@@ -11,7 +11,7 @@ from lora_forge.runs.directory import RunDir
 from lora_forge.runs.ledger import Ledger, new_ledger
 from lora_forge.runs.prune import prune_states, sweep_states
 from lora_forge.runs.record import as_json, fold
-from lora_forge.runs.resume import choose_state, dataset_differences, is_sound, plan_differences, shown
+from lora_forge.runs.resume import choose_state, dataset_differences, is_sound, plan_differences, shown, way_out
 from lora_forge.runs.staging import StagedFile
 
 
@@ -156,6 +156,14 @@ def test_pictures_and_captions_are_compared_by_content() -> None:
     assert str(count) == "dataset images was 1, now 2"
 
 
+def test_a_folders_other_name_is_said_once_and_how_to_go_on() -> None:
+    before = [file(f"01-10_a/{place}.png") for place in "12"]
+    (found,) = dataset_differences(before, [file(f"01-5_a/{place}.png") for place in "12"])
+    assert str(found) == "dataset folder was '10_a', now '5_a'"
+    assert way_out([found]).startswith("go on as it was begun, its folders named as they were, or")
+
+
 def test_many_differences_are_counted_not_listed() -> None:
-    many = dataset_differences([file(sha256="a")] * 20, [file(sha256="b")] * 20)
+    before, after = ([file(f"01-a/{place}.png", sha256) for place in range(20)] for sha256 in "ab")
+    many = dataset_differences(before, after)
     assert shown(many).endswith("; and 14 more")
