@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from lora_forge.plan.choices import BY_A_PERSON
 from lora_forge.runs.commit import is_as_recorded
 from lora_forge.runs.record import RunRecord, State
 from lora_forge.runs.staging import StagedFile, folder_name
 
-MAY_CHANGE = (
+SETTINGS_MAY_CHANGE = (
     "schedule.checkpoint_every",
     "sampling.*",
-    "outputs.checkpoints",
-    "outputs.header_bytes",
-    "outputs.disk_bytes",
     "memory.cache_to_disk",
     "memory.blocks_to_swap",
     "memory.gradient_checkpointing",
+)
+"""Those of the plan keys below that a preset has too, though it says of samples only whether there are any."""
+
+MAY_CHANGE = (
+    *SETTINGS_MAY_CHANGE,
+    "outputs.checkpoints",
+    "outputs.header_bytes",
+    "outputs.disk_bytes",
     "vram_gib",
     "preset",
     "policy",
@@ -27,6 +34,8 @@ MAY_CHANGE = (
 """Plan keys that bear on no number of the training: names of where values came from, cadence, memory."""
 
 MAY_CHANGE_TEXT = "checkpoint cadence, samples, caching to disk, block swap and gradient checkpointing may change"
+SAMPLES = "sampling.every"
+"""Null where none are drawn, and so is all that lies beside it."""
 FOLDER = "dataset folder"
 SHOWN_DIFFERENCES = 6
 
@@ -81,6 +90,28 @@ def plan_differences(before: Mapping[str, object], after: Mapping[str, object]) 
     )
 
 
+def settings_since(begun: Mapping[str, object], last: Mapping[str, object]) -> tuple[str, ...]:
+    """What somebody, or a retry in less memory, changed since the run began, in words that ``--set`` takes.
+
+    What the machine or forge itself decided is decided anew: the machine may be another.
+    """
+    before = dict(plan_values(begun))
+    return tuple(
+        _as_setting(key, leaf["value"])
+        for key, leaf in _leaves(last)
+        if _matches(key, SETTINGS_MAY_CHANGE) and leaf["source"] in BY_A_PERSON
+        if leaf["value"] != before.get(key) and (leaf["value"] not in (None, []) or key == SAMPLES)
+    )
+
+
+def vram_since(begun: Mapping[str, object], last: Mapping[str, object]) -> int | None:
+    """The memory that somebody named since the run began, from which forge decides what gives way."""
+    was, now = (dict(_leaves(plan)).get("vram_gib", {}) for plan in (begun, last))
+    value = now.get("value")
+    given = now.get("source") in BY_A_PERSON and value != was.get("value")
+    return int(value) if given and isinstance(value, (int, float)) else None
+
+
 def dataset_differences(before: Sequence[StagedFile], after: Sequence[StagedFile]) -> tuple[Difference, ...]:
     """Compare pictures and captions by content, place by place."""
     if list(before) == list(after):
@@ -91,18 +122,13 @@ def dataset_differences(before: Sequence[StagedFile], after: Sequence[StagedFile
     return (*((count,) if len(before) != len(after) else ()), *changed)
 
 
-def plan_values(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Every leaf of a plan's JSON, by dotted key.
+def plan_values(tree: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Every value of a plan's JSON, by dotted key.
 
     >>> list(plan_values({"network": {"rank": {"value": 16, "source": "POLICY", "why": ""}}}))
     [('network.rank', 16)]
     """
-    if "value" in tree and "source" in tree:
-        yield prefix, tree["value"]
-        return
-    for key, branch in tree.items():
-        if isinstance(branch, Mapping):
-            yield from plan_values(branch, f"{prefix}.{key}" if prefix else key)
+    return ((key, leaf["value"]) for key, leaf in _leaves(tree))
 
 
 def shown(differences: Sequence[Difference]) -> str:
@@ -119,7 +145,27 @@ def way_out(breaking: Sequence[Difference]) -> str:
 
 def may_change(key: str) -> bool:
     """Whether a run may go on with another value of this plan key."""
-    return any(fnmatchcase(key, pattern) for pattern in MAY_CHANGE)
+    return _matches(key, MAY_CHANGE)
+
+
+def _matches(key: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)
+
+
+def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Mapping[str, object]]]:
+    if "value" in tree and "source" in tree:
+        yield prefix, tree
+        return
+    for key, branch in tree.items():
+        if isinstance(branch, Mapping):
+            yield from _leaves(branch, f"{prefix}.{key}" if prefix else key)
+
+
+def _as_setting(key: str, value: object) -> str:
+    """A decided value as it is written in a preset, where samples are merely on or off."""
+    if key == SAMPLES:
+        return f"sampling.enabled={json.dumps(value is not None)}"
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
 def _file_difference(old: StagedFile, new: StagedFile) -> Difference:

@@ -46,7 +46,7 @@ def write_request(call: Invocation, planned: PlanResult, run: RunDir) -> dict[st
 
 
 def read_request(call: Invocation, run: RunDir, record: RunRecord) -> Invocation:
-    """The run's own request, in the world of this call; what this call was given wins.
+    """The run's own request, as its last attempt took it, in the world of this call; what this call was given wins.
 
     Raises:
         InvalidInput: the run directory does not say any more what was asked for.
@@ -63,17 +63,30 @@ def read_request(call: Invocation, run: RunDir, record: RunRecord) -> Invocation
     except (OSError, ValueError, KeyError, TypeError) as problem:
         message = f"what {run.path} was asked for cannot be read: {problem}"
         raise InvalidInput(message, f"name all of it again: {_RESUME} --run-dir {run.path}") from problem
+    since, settings = _changed_since(record)
     kept: dict[str, Value] = {"preset": str(preset)}
     given = {key: _absolute(value, call) if key in PATH_KEYS else value for key, value in call.flags.items()}
     return replace(
         call,
-        flags={**kept, **flags, **given},
+        flags={**kept, **flags, **since, **given},
+        settings=(*settings, *call.settings),
         prompts=call.prompts and call.cwd / call.prompts,
         run_dir=run.path,
         cwd=run.path,
         env=without_requests(call.env),
         trust_code=call.trust_code or trust_code,
     )
+
+
+def _changed_since(record: RunRecord) -> tuple[dict[str, Value], tuple[str, ...]]:
+    """Flags and settings that came after the request, such as the lever of a retry: the ledger's last plan has them."""
+    from lora_forge.runs.resume import settings_since, vram_since
+
+    begun = record.facts.get("plan")
+    if not isinstance(begun, dict):
+        return {}, ()
+    vram = vram_since(begun, record.plan)
+    return {} if vram is None else {"vram": vram}, settings_since(begun, record.plan)
 
 
 def _absolute(value: Value, call: Invocation) -> Value:

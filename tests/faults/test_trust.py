@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import psutil
 import pytest
 from fault_fuzz import PLAIN, draw_photos, texts
-from fault_world import STEPS, World, ended, wait_until
+from fault_world import STEPS, World, ended, steps_taken, wait_until
 from typer.testing import CliRunner
 
 from lora_forge.cli.app import app
@@ -92,6 +93,23 @@ def test_retry_smaller_goes_on_where_it_may_and_else_trains_in_a_new_run_that_na
     ]
     assert told["data"]["steps"] == STEPS
     assert told["data"]["plan"]["schedule"]["grad_accum"]["value"] == 2
+
+
+def test_what_gave_way_in_a_retry_stays_given_when_the_run_goes_on(world: World) -> None:
+    run = world.project / "runs" / "small"
+    process = world.train(
+        "--retry-smaller", "--run-dir", "runs/small", "--set", "memory.gradient_checkpointing=false",
+        TROUBLE="room=1", FAKE_STEP_S="0.4",
+    )  # fmt: skip
+    wait_until(lambda: len(steps_taken(run)) >= 4, process)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143
+    code, told = ended(world.start("runs", "resume", "small", "--json", env={"TROUBLE": "room=1"}))
+    assert code == 0, told
+    assert told["data"]["plan"]["memory"]["gradient_checkpointing"]["value"] is True
+    assert [each for each in told["findings"] if each["code"] == "changed"] == []
+    code, told = ended(world.start("runs", "reproduce", "small", "--json"))
+    assert (code, told["data"]["matched"]) == (0, True), told["data"]["unmatched"]
 
 
 def test_without_retry_the_next_lever_is_offered_as_it_is_typed(world: World) -> None:

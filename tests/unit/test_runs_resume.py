@@ -6,12 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from lora_forge.presets.loader import parse_set
 from lora_forge.runs.commit import describe_file
 from lora_forge.runs.directory import RunDir
 from lora_forge.runs.ledger import Ledger, new_ledger
 from lora_forge.runs.prune import prune_states, sweep_states
 from lora_forge.runs.record import as_json, fold
-from lora_forge.runs.resume import choose_state, dataset_differences, is_sound, plan_differences, shown, way_out
+from lora_forge.runs.resume import (
+    choose_state,
+    dataset_differences,
+    is_sound,
+    plan_differences,
+    settings_since,
+    shown,
+    vram_since,
+    way_out,
+)
 from lora_forge.runs.staging import StagedFile
 
 
@@ -142,6 +152,49 @@ def test_only_what_bears_on_no_number_may_change(key: str, breaks: bool) -> None
 
 def test_another_source_of_the_same_value_is_no_difference() -> None:
     assert plan_differences({"seed": leaf(42)}, {"seed": {**leaf(42), "source": "PRESET"}}) == ()
+
+
+def plan(**leaves: tuple[object, str]) -> dict[str, object]:
+    """A plan of the memory and the samples, ``section__key=(value, source)``."""
+    tree: dict[str, object] = {}
+    for name, (value, source) in leaves.items():
+        section, _, key = name.partition("__")
+        tree.setdefault(section, {})[key] = {"value": value, "source": source}  # type: ignore[index]
+    return tree
+
+
+def test_what_a_person_or_a_retry_changed_since_is_asked_for_again() -> None:
+    begun = plan(
+        memory__gradient_checkpointing=(False, "CLI"),
+        memory__blocks_to_swap=(None, "DEFAULT"),
+        memory__cache_to_disk=(False, "DEFAULT"),
+        sampling__prompts=(["a"], "DEFAULT"),
+        network__rank=(8, "CLI"),
+    )
+    last = plan(
+        memory__gradient_checkpointing=(True, "CLI"),
+        memory__blocks_to_swap=(22, "MACHINE"),
+        memory__cache_to_disk=(False, "CLI"),
+        sampling__prompts=(["über, b", "{c}: 'd'"], "PROJECT"),
+        network__rank=(8, "CLI"),
+    )
+    said = dict(map(parse_set, settings_since(begun, last)))
+    assert {key: written.value for key, written in said.items()} == {
+        "memory.gradient_checkpointing": True,
+        "sampling.prompts": ["über, b", "{c}: 'd'"],
+    }
+    assert settings_since(begun, begun) == ()
+
+
+def test_samples_that_were_turned_off_stay_off() -> None:
+    on = plan(sampling__every=(100, "DEFAULT"), sampling__seed=(42, "DEFAULT"), sampling__prompts=(["a"], "DEFAULT"))
+    off = plan(sampling__every=(None, "CLI"), sampling__seed=(None, "CLI"), sampling__prompts=([], "CLI"))
+    assert settings_since(on, off) == ("sampling.enabled=false",)
+
+
+def test_a_card_that_was_named_since_is_named_again_and_a_found_one_is_not() -> None:
+    found, named = {"vram_gib": {**leaf(79.2), "source": "MACHINE"}}, {"vram_gib": leaf(12.0)}
+    assert (vram_since(found, named), vram_since(named, found), vram_since(named, named)) == (12, None, None)
 
 
 def file(name: str = "01-a/00001-x.png", sha256: str = "a", caption: str | None = "c") -> StagedFile:
