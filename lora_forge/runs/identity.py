@@ -139,8 +139,6 @@ def dataset_digest(files: Iterable[StagedFile]) -> str:
 def _model(path: Path) -> Json:
     told: dict[str, Json] = {"file": path.name}
     try:
-        if path.is_dir():
-            return {**told, "folder": True}
         size = path.stat().st_size
         with path.open("rb") as file:
             first = file.read(EDGE_BYTES)

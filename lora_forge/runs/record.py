@@ -89,7 +89,7 @@ class RunRecord:
     checkpoints: tuple[Checkpoint, ...]
     states: tuple[State, ...]
     models: Mapping[str, ModelHash]
-    """By the family's name of each file; empty before the first step."""
+    """By the family's name of each file, in a folder also by its place; empty before the first step."""
     samples: tuple[FileRecord, ...]
     done: bool
     damaged: bool

@@ -175,8 +175,15 @@ def render_run(
 
 
 def named_models(gathered: Gathered) -> dict[str, Path]:
-    """The model files of this run, by the family's name of each."""
+    """The model files and folders of this run, by the family's name of each."""
     return {name: Path(str(written.value)) for name, written in gathered.model_paths.items()}
+
+
+def named_weights(gathered: Gathered) -> dict[str, Path]:
+    """The files that hold their weights, by which a model is known: several where one is a folder."""
+    from lora_forge.runs.model_files import weight_files
+
+    return weight_files(named_models(gathered))
 
 
 def staged_names(gathered: Gathered) -> tuple[str, ...]:

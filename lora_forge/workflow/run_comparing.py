@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lora_forge.errors import InvalidInput, PlanError
 from lora_forge.findings import Finding, info, warning
-from lora_forge.workflow.planning import named_models
+from lora_forge.workflow.planning import named_models, named_weights
 from lora_forge.workflow.run_layout import made_with, plan_facts, plan_json, staged_subsets, unwritable
 from lora_forge.workflow.run_task import Task
 
@@ -100,15 +100,21 @@ def model_changes(gathered: Gathered, record: RunRecord) -> list[Difference]:
     from lora_forge.runs.identity import model_facts
     from lora_forge.runs.resume import Difference
 
-    paths = named_models(gathered)
+    paths = named_weights(gathered)
     was, now = _table(record.facts["base_models"]), model_facts(paths)
     found = []
     for name in sorted({*was, *now}):
-        if _content(was.get(name)) != _content(now.get(name)):
+        if _content(was.get(name)) != _content(now.get(name)) and not _is_untold(name, was, now):
             found.append(Difference(f"base model {name}", was.get(name), now.get(name), breaks=True))
-        elif name in record.models and not _is_same(paths[name], record.models[name]):
+        elif name in record.models and name in paths and not _is_same(paths[name], record.models[name]):
             found.append(Difference(f"base model {name}", record.models[name].sha256, "another SHA-256", breaks=True))
     return found
+
+
+def _is_untold(name: str, was: dict[str, Json], now: dict[str, Json]) -> bool:
+    """Of a folder an older forge wrote down no more than that it is one; such a run can still go on."""
+    model = name.partition("/")[0]
+    return model not in now and _table(was.get(model)).get("folder") is True
 
 
 def _is_same(path: Path, known: ModelHash) -> bool:

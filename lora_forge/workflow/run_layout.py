@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.errors import EngineError, ForgeError, InvalidInput, PlanError
-from lora_forge.workflow.planning import HELD_OUT, PlanResult, has_errors, named_models, render_run, staged_names
+from lora_forge.workflow.planning import (
+    HELD_OUT,
+    PlanResult,
+    has_errors,
+    named_models,
+    named_weights,
+    render_run,
+    staged_names,
+)
 
 if TYPE_CHECKING:
     from lora_forge.datasets.facts import ImageFacts, SubsetFacts
@@ -192,7 +200,7 @@ def first_record(call: Invocation, planned: PlanResult, run: RunDir, measured: S
         "plan": plan_facts(planned, run),
         "preset": {"name": gathered.preset.name, "sha256": identity.digest(preset_text)},
         **made_with(gathered),
-        "base_models": identity.model_facts(named_models(gathered)),
+        "base_models": identity.model_facts(named_weights(gathered)),
         "dataset": identity.dataset_facts(measured, rejected, run.path),
     }
 

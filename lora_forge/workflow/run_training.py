@@ -12,7 +12,7 @@ from lora_forge.errors import EngineError
 from lora_forge.findings import Finding
 from lora_forge.runs.signals import StopRequests, stop_on_signals
 from lora_forge.workflow.invocation import Invocation
-from lora_forge.workflow.planning import PlanResult, named_models, plan_run
+from lora_forge.workflow.planning import PlanResult, named_weights, plan_run
 from lora_forge.workflow.run_ending import conclude
 from lora_forge.workflow.run_layout import (
     expected_lora,
@@ -107,7 +107,7 @@ def run_attempt(task: Task, state: State | None = None) -> RunResult:
     with (
         stop_on_signals() as stop,
         stop.noting(),  # what is saved from here on is worth keeping
-        hashing_models(ledger, named_models(planned.gathered)) as hasher,
+        hashing_models(ledger, named_weights(planned.gathered)) as hasher,
     ):
         with engine_kept(task):
             outcome, undone = _train(task, attempt, number, state, stop, hasher)

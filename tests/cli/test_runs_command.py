@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from lora_forge.presets.loader import shipped_folder
 from lora_forge.runs.commit import describe_file
 from lora_forge.runs.directory import RunDir
 from lora_forge.runs.ledger import LEDGER, MIRROR, new_ledger
+from lora_forge.runs.model_hashes import hash_model
 from lora_forge.runs.record import as_json, read_run
 from lora_forge.runs.resume import plan_values
+from lora_forge.settings import Source, Written
 from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.planning import plan_run, staged_names
-from lora_forge.workflow.run_comparing import named_as_begun
+from lora_forge.workflow.run_comparing import model_changes, named_as_begun
 from lora_forge.workflow.run_layout import plan_json
 from lora_forge.workflow.run_request import read_request, write_request
 
@@ -200,6 +203,31 @@ def test_a_folder_keeps_the_name_it_had_unless_that_says_repeats(
     files = [{"name": f"01-{begun}/1.png", "size_bytes": 1, "sha256": "a", "caption_sha256": None}]
     new_ledger(in_folder).append("run", uuid="1abc", name="it", steps=1, dataset={"files": files})  # type: ignore[dict-item]
     assert staged_names(named_as_begun(planned, read_run(in_folder)).gathered) == (staged,)
+
+
+def test_a_run_whose_ledger_tells_of_a_model_folder_only_that_it_is_one_goes_on(
+    draw_dataset: Draw, in_folder: Path
+) -> None:
+    """As forge once wrote it; what was hashed since is held to, and a file in the folder's place is another model."""
+    flags = {"preset": "style", "dataset": str(draw_dataset(2)), "trigger": "ohwx"}
+    unet = in_folder / "sdxl" / "unet" / "diffusion_pytorch_model.safetensors"
+    unet.parent.mkdir(parents=True)
+    unet.write_bytes(b"weights")
+    planned = plan_run(Invocation(flags, (), {}, in_folder)).gathered
+
+    def changes(model: Path) -> list[str]:
+        gathered = replace(planned, model_paths={"model": Written(str(model), Source.CLI)})
+        return [each.key for each in model_changes(gathered, read_run(in_folder))]
+
+    told: Any = {"model": {"file": "sdxl", "folder": True}}
+    ledger = new_ledger(in_folder)
+    ledger.append("run", uuid="1abc", name="it", steps=1, base_models=told)
+    assert (changes(in_folder / "sdxl"), changes(unet)) == ([], ["base model model"])
+    hashed = hash_model(unet)
+    assert hashed
+    ledger.append("model", name="model/unet/diffusion_pytorch_model.safetensors", **hashed._asdict())
+    unet.write_bytes(b"others")
+    assert changes(in_folder / "sdxl") == ["base model model/unet/diffusion_pytorch_model.safetensors"]
 
 
 def test_runs_are_looked_for_where_forge_train_makes_them(

@@ -13,7 +13,7 @@ import fault_cases as faults
 import fault_world
 import pytest
 from fault_watching import has_entered
-from fault_world import NAME, STEPS, World, ended, lora_content, steps_taken, wait_until
+from fault_world import DIFFUSERS_UNET, NAME, STEPS, World, ended, lora_content, steps_taken, wait_until, write_model
 
 from lora_forge.engine.home import locate_engine
 from lora_forge.engine.stamps import EnvironmentStamp, write_environment_stamp
@@ -261,6 +261,28 @@ def test_a_base_model_changed_in_its_middle_is_refused(tmp_path: Path, monkeypat
     assert (code, "now 'another SHA-256'" in told["error"]["message"]) == (3, True), told
     model.write_bytes(sound)
     assert faults.resume(world, world.run)[0] == 0, "put back, it is the same, whatever its time"
+
+
+def test_a_base_model_in_a_folder_is_known_by_its_weights(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    folder, name = tmp_path / "diffusers", "model/unet/diffusion_pytorch_model.safetensors"
+    unet = folder / name.removeprefix("model/")
+    write_model(unet, DIFFUSERS_UNET)
+    process = world.train("--model", str(folder), FAKE_STEP_S="0.3")
+    wait_until(lambda: read_run(world.run).models if has_ledger(world.run) else None, process)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143
+    record, sound = read_run(world.run), unet.read_bytes()
+    assert set(record.facts["base_models"]) == {name}  # type: ignore[arg-type]
+    assert record.models[name].sha256 == hashlib.sha256(sound).hexdigest()
+    unet.write_bytes(sound[:-1] + b"\1")
+    code, told = world.forge("runs", "resume", world.run.name, "--json")
+    assert (code, f"base model {name} was" in told["error"]["message"]) == (3, True), told
+    code, told = world.forge("runs", "reproduce", world.run.name, "--json")
+    assert [row["key"] for row in told["data"]["unmatched"]] == [f"base model {name}"]
+    unet.write_bytes(sound)
+    world.forge("runs", "resume", world.run.name, "--json")
+    assert len(read_run(world.run).attempts) == 2, "put back, it is the same; the fake's LoRA is of another model"
 
 
 def test_a_finished_run_says_so_and_starts_nothing(world: World, undisturbed: faults.Reference) -> None:

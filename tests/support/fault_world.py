@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import struct
@@ -19,6 +20,7 @@ from lora_forge.engine.pin import COMMIT, REPOSITORY
 from lora_forge.engine.stamps import CheckoutStamp, EnvironmentStamp, write_checkout_stamp, write_environment_stamp
 
 __all__ = [
+    "DIFFUSERS_UNET",
     "EVERY",
     "FORGE",
     "MODEL",
@@ -31,6 +33,7 @@ __all__ = [
     "kill_hard",
     "steps_taken",
     "wait_until",
+    "write_model",
 ]
 
 ENGINE = Path(__file__).parents[1] / "faults" / "fake_engine.py"
@@ -48,6 +51,14 @@ MODEL = {
     "first_stage_model.decoder.x": (1,),
     f"{UNET}.to_q.weight": (WIDTH, WIDTH),
     f"{UNET}.to_k.weight": (WIDTH, WIDTH),
+}
+DIFFUSERS = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
+DIFFUSERS_UNET = {
+    "conv_in.weight": (8, 4, 3, 3),
+    "down_blocks.0.resnets.0.conv1.weight": (8, 8, 3, 3),
+    "add_embedding.linear_1.weight": (8, 8),
+    f"{DIFFUSERS}.to_q.weight": (WIDTH, WIDTH),
+    f"{DIFFUSERS}.to_k.weight": (WIDTH, WIDTH),
 }
 
 
@@ -137,17 +148,7 @@ class World:
         write_environment_stamp(home.environment, EnvironmentStamp(home.lock_sha256, "3.11.0", "2.6.0"))
 
     def _make_model(self) -> None:
-        header, offset = {}, 0
-        for name, shape in MODEL.items():
-            size = 2
-            for side in shape:
-                size *= side
-            header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
-            offset += size
-        text = json.dumps(header).encode()
-        with (self.root / "base.safetensors").open("wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
-            file.truncate(8 + len(text) + offset)
+        write_model(self.root / "base.safetensors", MODEL)
 
     def _make_pictures(self) -> None:
         from PIL import Image
@@ -165,6 +166,20 @@ class World:
         stem = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1"
         shapes = {f"{stem}_{end}.{key}": side for end in ("to_q", "to_k") for key, side in {**down, **up}.items()}
         (self.root / "shapes.json").write_text(json.dumps(shapes))
+
+
+def write_model(path: Path, shapes: Mapping[str, Sequence[int]]) -> None:
+    """A safetensors file of zeros, in a folder of its own where there is none."""
+    header, offset = {}, 0
+    for name, shape in shapes.items():
+        size = 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + offset)
 
 
 def loras_in(run: Path) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ import lora_forge.runs.samples as samples_module
 from lora_forge.runs.directory import RunDir
 from lora_forge.runs.events import StepTaken
 from lora_forge.runs.ledger import Ledger, new_ledger, open_ledger
+from lora_forge.runs.model_files import weight_files
 from lora_forge.runs.model_hashes import hash_model, hashing_models, is_same_model
 from lora_forge.runs.record import read_run
 from lora_forge.runs.samples import PNG_END, commit_samples
@@ -96,6 +97,16 @@ def test_a_base_model_that_cannot_be_read_is_said_and_the_others_are_hashed(
         (told,) = hasher.close(wait=True)
     assert (told.code, "gone.safetensors" in told.message) == ("model-not-hashed", True)
     assert set(read_run(run.path).models) == {"model"}
+
+
+def test_a_folder_counts_by_the_weights_that_the_engine_reads(tmp_path: Path) -> None:
+    folder, alone = tmp_path / "sdxl", tmp_path / "vae.safetensors"
+    read = ("text_encoder_2/model.bin", "unet/diffusion_pytorch_model.safetensors")
+    for place in (*read, "unet/config.json", "safety_checker/model.safetensors", "whole.safetensors"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_bytes(b"x")
+    found = weight_files({"model": folder, "vae": alone})
+    assert found == {**{f"model/{place}": folder / place for place in read}, "vae": alone}
 
 
 def test_a_model_is_read_again_only_where_it_was_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
