@@ -48,13 +48,19 @@ def describe_file(path: Path, folder: Path) -> FileRecord:
     return FileRecord(path.relative_to(folder).as_posix(), size, digest.hexdigest())
 
 
+def has_size(path: Path, record: FileRecord) -> bool:
+    """Whether a file is there that may be what was committed, by its size alone; a link in its place is not."""
+    try:
+        return not path.is_symlink() and path.stat().st_size == record.size_bytes
+    except OSError:
+        return False
+
+
 def is_as_recorded(folder: Path, record: FileRecord) -> bool:
-    """Whether the file still is what was committed; a link in its place is not."""
+    """Whether the file still is what was committed, read to its end."""
     path = folder / record.path
     try:
-        if path.is_symlink() or path.stat().st_size != record.size_bytes:
-            return False
-        return describe_file(path, folder).sha256 == record.sha256
+        return has_size(path, record) and describe_file(path, folder).sha256 == record.sha256
     except OSError:
         return False
 
@@ -63,6 +69,7 @@ __all__ = [
     "CHUNK_BYTES",
     "FileRecord",
     "describe_file",
+    "has_size",
     "is_as_recorded",
     "place_file",
     "sync_directory",

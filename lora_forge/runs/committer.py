@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lora_forge.errors import ForgeError
 from lora_forge.findings import Finding, Severity, warning
-from lora_forge.runs.commit import describe_file, place_file, sync_directory, sync_file
+from lora_forge.runs.commit import describe_file, is_as_recorded, place_file, sync_directory, sync_file
 from lora_forge.runs.directory import STATE_NAME, AttemptDir, RunDir
 from lora_forge.runs.events import Event, Saved, StateSaved
 from lora_forge.runs.ledger import Ledger
@@ -74,7 +74,10 @@ class Committer:
 def commit_checkpoint(
     run: RunDir, ledger: Ledger, attempt: int, event: Saved, check: Check, *, final: bool = False
 ) -> Path:
-    """Verify a saved LoRA, give it its place in ``output/`` and record it; once committed it is never replaced.
+    """Verify a saved LoRA, give it its place in ``output/`` and record it.
+
+    What was committed is replaced only where it is no longer what it was, and only by what another attempt
+    made: a file that the same attempt left is as old as the damage.
 
     Raises:
         ForgeError: it is not what the plan says, or the ledger cannot be written.
@@ -82,7 +85,8 @@ def commit_checkpoint(
     """
     source = run.attempt(attempt).output / Path(event.file).name
     target = run.output / source.name
-    if fold(run.path, ledger.records).has_file(f"{run.output.name}/{source.name}"):
+    kept = fold(run.path, ledger.records).checkpoint_at(f"{run.output.name}/{source.name}")
+    if kept is not None and (kept.attempt == attempt or is_as_recorded(run.path, kept.file)):
         return target
     refused = [finding for finding in check(source, event) if finding.severity is Severity.ERROR]
     if refused:

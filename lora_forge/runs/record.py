@@ -124,9 +124,9 @@ class RunRecord:
         last = self.attempts[-1].fields if self.attempts else self.facts
         return last.get(section, self.facts.get(section))
 
-    def has_file(self, path: str) -> bool:
-        """Whether a checkpoint was committed under this name, relative to the run directory."""
-        return any(kept.file.path == path for kept in self.checkpoints)
+    def checkpoint_at(self, path: str) -> Checkpoint | None:
+        """The checkpoint that was committed under this name, relative to the run directory."""
+        return next((kept for kept in self.checkpoints if kept.file.path == path), None)
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -149,13 +149,14 @@ def fold(folder: Path, records: Sequence[Record], *, damaged: bool = False) -> R
     latest = {state.name: state for state in map(_state, (record for record in records if record.kind == STATE))}
     pictures = [file for record in records if record.kind == SAMPLES for file in _files(record.fields["files"])]
     samples = {file.path: file for file in pictures}  # of a picture that was made twice, the later
+    kept = {each.file.path: each for each in map(_checkpoint, (one for one in records if one.kind == CHECKPOINT))}
     plans = [record.fields.get("plan") for record in records if record.kind in (RUN, PLAN)]
     return RunRecord(
         folder=folder,
         began=first.at,
         facts=first.fields,
         attempts=tuple(_attempts(records)),
-        checkpoints=tuple(_checkpoint(record) for record in records if record.kind == CHECKPOINT),
+        checkpoints=tuple(kept.values()),
         states=tuple(state for state in latest.values() if dropped.get(state.name, 0) < state.seq),
         models=dict(_model(record) for record in records if record.kind == MODEL),
         samples=tuple(samples[path] for path in sorted(samples)),

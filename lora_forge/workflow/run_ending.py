@@ -99,9 +99,13 @@ def commit_final(task: Task, number: int, saved: tuple[Saved, ...]) -> Path:
 
 def finish(task: Task, noticed: tuple[Finding, ...], outcome: Outcome | None = None) -> RunResult:
     """The result of a run whose final LoRA is committed."""
+    from lora_forge.runs.checkpoints import changed_checkpoints
     from lora_forge.runs.record import fold
 
     record = fold(task.run.path, task.ledger.records)
+    changed = {finding.where: finding for finding in changed_checkpoints(task.run, record)}
+    told = {finding.where for finding in (*task.planned.findings, *noticed)}
+    noticed = (*noticed, *(finding for where, finding in changed.items() if where not in told))
     lora = task.run.lora(task.name)
     first = outcome.first_step_s if outcome else None
     spent = [attempt.end.get("wall_s") for attempt in record.attempts if attempt.end]
@@ -117,7 +121,7 @@ def finish(task: Task, noticed: tuple[Finding, ...], outcome: Outcome | None = N
         checkpoints=tuple(
             task.run.path / kept.file.path
             for kept in sorted(record.checkpoints, key=lambda kept: (kept.step, kept.seq))
-            if not kept.final
+            if not kept.final and str(task.run.path / kept.file.path) not in changed
         ),
         attempts=len(record.attempts),
     )

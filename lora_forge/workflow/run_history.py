@@ -78,6 +78,8 @@ def summary(run: ShelvedRun) -> dict[str, object]:
 
 def show_run(runs: Path, wanted: str) -> Told:
     """A run's story: its attempts, why each ended, and what was kept."""
+    from lora_forge.runs.checkpoints import changed_checkpoints
+    from lora_forge.runs.directory import RunDir
     from lora_forge.runs.shelf import find_run
 
     run = find_run(runs, wanted)
@@ -99,7 +101,7 @@ def show_run(runs: Path, wanted: str) -> Told:
         "plan": dict(record.plan),
         "made_of": facts,
     }
-    return Told(told, findings)
+    return Told(told, (*findings, *changed_checkpoints(RunDir(run.folder), record)))
 
 
 def attempt_row(attempt: Attempt, record: RunRecord) -> dict[str, object]:

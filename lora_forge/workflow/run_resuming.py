@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from lora_forge.errors import ForgeError, InvalidInput
-from lora_forge.findings import Finding, info, warning
+from lora_forge.findings import Finding, Severity, info, warning
 from lora_forge.runs.signals import stop_on_signals
 from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.planning import PlanResult
@@ -166,19 +166,21 @@ def _begin_again(run: RunDir, call: Invocation, watcher: Watcher, grace_s: float
 
 
 def already_done(run: RunDir, record: RunRecord) -> AlreadyDone:
-    """Say so, once the LoRA was compared with the ledger.
+    """Say so, once every checkpoint was compared with the ledger and, where it had to be, put back.
 
     Raises:
-        ForgeError: it is no longer what was committed.
+        ForgeError: the finished LoRA is no longer what was committed, and no attempt holds it any more.
     """
-    from lora_forge.runs.commit import is_as_recorded
+    from lora_forge.runs.checkpoints import restore_checkpoints
 
     final = next(kept for kept in record.checkpoints if kept.final)
     lora = run.path / final.file.path
-    if not is_as_recorded(run.path, final.file):
-        message = f"the run is done, but {lora} is no longer what was committed"
-        raise ForgeError(message, "train again: forge runs reproduce " + run.path.name)
-    return AlreadyDone(run.path, lora, final.file.size_bytes, final.step)
+    notes = restore_checkpoints(run, record)
+    lost = next((note for note in notes if note.where == str(lora) and note.severity is Severity.WARNING), None)
+    if lost is not None:
+        others = [note for note in notes if note is not lost]
+        raise ForgeError(f"{run.path.name} is done, but {lost.message}", lost.hint, findings=others)
+    return AlreadyDone(run.path, lora, final.file.size_bytes, final.step, tuple(notes))
 
 
 def asked_plan(call: Invocation, run: RunDir, record: RunRecord, asked: PlanResult | None) -> PlanResult:
@@ -200,10 +202,8 @@ def _go_on(task: Task, record: RunRecord) -> RunResult:
     from lora_forge.runs.resume import choose_state
 
     run, ledger = task.run, task.ledger
-    notes = close_killed(task, record) + compare(task, record)
-    if record.damaged:
-        notes.append(warning("ledger-damaged", "the ledger was damaged; its sound copy was taken", where=str(run.path)))
-    finished = adopt(task, record)
+    notes = _look_over(task, record)
+    finished = adopt(task, record, notes)
     if finished is not None:
         return finished
     choice = choose_state(run.states, fold(run.path, ledger.records))
@@ -218,6 +218,17 @@ def _go_on(task: Task, record: RunRecord) -> RunResult:
     notes.append(_from_where(record, choice.state))
     told = replace(task.planned, findings=(*task.planned.findings, *notes))
     return run_attempt(replace(task, planned=told), choice.state)
+
+
+def _look_over(task: Task, record: RunRecord) -> list[Finding]:
+    """Close what was killed, refuse another training, mend what was committed; all that is to be said of it."""
+    from lora_forge.runs.checkpoints import restore_checkpoints
+
+    notes = close_killed(task, record) + compare(task, record)
+    if record.damaged:
+        where = str(task.run.path)
+        notes.append(warning("ledger-damaged", "the ledger was damaged; its sound copy was taken", where=where))
+    return notes + restore_checkpoints(task.run, record)
 
 
 def close_killed(task: Task, record: RunRecord) -> list[Finding]:
@@ -260,7 +271,7 @@ def _from_where(record: RunRecord, state: State | None) -> Finding:
     return info("resumed", f"{attempt}: goes on from step {state.step:,} of {record.steps:,}")
 
 
-def adopt(task: Task, record: RunRecord) -> RunResult | None:
+def adopt(task: Task, record: RunRecord, notes: Sequence[Finding] = ()) -> RunResult | None:
     """Commit LoRA files that were saved whole just before forge was killed; a finished one finishes the run.
 
     States are not adopted: they are pickle, and nobody vouches for them.
@@ -276,7 +287,8 @@ def adopt(task: Task, record: RunRecord) -> RunResult | None:
         ended = next((event for event in events if isinstance(event, Ended)), None)
         if ended and ended.outcome == "done" and _final_is_sound(task, attempt.number, saved):
             commit_final(task, attempt.number, saved)
-            return finish(task, (info("adopted", "the finished LoRA of a killed forge was verified and committed"),))
+            adopted = info("adopted", "the finished LoRA of a killed forge was verified and committed")
+            return finish(task, (*notes, adopted))
     return None
 
 
