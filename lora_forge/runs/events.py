@@ -8,12 +8,15 @@ fatal. Vocabulary: ``guest/watch.py``, ``guest/mixin.py`` and ``guest/train.py``
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 Json: TypeAlias = Mapping[str, object]
+MOST = 2**53
+"""Whole numbers above it are not exact in JSON as most programs read it, and none is a step, a size or a pid."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def parse_event(line: bytes) -> Event | None:
     try:
         told = json.loads(line)
         return _READERS[told["event"]](told)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
 
 
@@ -174,9 +177,12 @@ def read_events(path: Path) -> list[Event]:
 
 
 def _number(told: Json, key: str) -> float:
+    """A finite number: JSON knows no other, but Python reads 1e999 and NaN, which no ledger could take."""
     value = told[key]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{key} is not a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{key} is {value}")
     return float(value)
 
 
@@ -185,7 +191,10 @@ def _when(told: Json) -> tuple[float, float]:
 
 
 def _whole(told: Json, key: str) -> int:
-    return int(_number(told, key))
+    value = _number(told, key)
+    if abs(value) > MOST:
+        raise ValueError(f"{key} is {value}")
+    return int(value)
 
 
 def _optional(told: Json, key: str) -> float | None:
@@ -201,14 +210,14 @@ def _text(told: Json, key: str) -> str:
 
 def _rates(told: Json) -> dict[str, float]:
     rates = told.get("lr", {})
-    return {name: float(rate) for name, rate in rates.items()} if isinstance(rates, dict) else {}
+    return {name: _number(rates, name) for name in rates} if isinstance(rates, dict) else {}
 
 
 def _buckets(told: Json) -> tuple[BucketCount, ...]:
     held = told["buckets"]
     if not isinstance(held, list):
         raise TypeError("buckets is not a list")
-    return tuple(BucketCount(**{key: int(value) for key, value in each.items()}) for each in held)
+    return tuple(BucketCount(**{key: _whole(each, key) for key in each}) for each in held)
 
 
 def _started(told: Json) -> Event:

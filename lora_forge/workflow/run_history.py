@@ -63,7 +63,7 @@ def summary(run: ShelvedRun) -> dict[str, object]:
     row: dict[str, object] = {"run": run.folder.name, "status": run.status}
     if record is None:
         return {**row, "uuid": None, "step": None, "steps": None, "loss": None, "lora_bytes": None, "age_s": None}
-    step, loss = _last_heard(run.folder)
+    step, loss = _last_heard(record)
     final = next((kept for kept in record.checkpoints if kept.final), None)
     return {
         **row,
@@ -107,7 +107,7 @@ def show_run(runs: Path, wanted: str) -> Told:
 def attempt_row(attempt: Attempt, record: RunRecord) -> dict[str, object]:
     """One attempt; of one that nobody could close yet, how far it got is read from its events."""
     end = attempt.end or {}
-    heard = _last_heard(record.folder, attempt.number)[0] if attempt.end is None else 0
+    heard = _heard_in(record, attempt)[0] if attempt.end is None else 0
     return {
         "number": attempt.number,
         "began": attempt.began,
@@ -281,22 +281,18 @@ def _remove(folder: Path, *, keep_lora: bool) -> Sequence[Path]:
     return kept
 
 
-def _last_heard(folder: Path, attempt: int | None = None) -> tuple[int, float | None]:
-    """The last step and the mean loss up to it, of one attempt or of the last one that took any step."""
+def _last_heard(record: RunRecord) -> tuple[int, float | None]:
+    """The last step and the mean loss up to it, of the last attempt that took any step."""
+    attempts = reversed(record.attempts)  # by the ledger: whatever else lies in their folder is none
+    return next((heard for attempt in attempts if (heard := _heard_in(record, attempt))[0]), (0, None))
+
+
+def _heard_in(record: RunRecord, attempt: Attempt) -> tuple[int, float | None]:
     from lora_forge.runs.directory import RunDir
-
-    run = RunDir(folder)
-    if attempt is not None:
-        return _heard_in(run.attempt(attempt).events_jsonl)
-    attempts = sorted(run.attempts.glob("*/events.jsonl"), key=lambda path: int(path.parent.name), reverse=True)
-    return next((heard for path in attempts if (heard := _heard_in(path))[0]), (0, None))
-
-
-def _heard_in(path: Path) -> tuple[int, float | None]:
     from lora_forge.runs.events import StepTaken, parse_event
 
     try:
-        with path.open("rb") as file:
+        with RunDir(record.folder).attempt(attempt.number).events_jsonl.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
             events = [parse_event(line) for line in file.read().split(b"\n")]
     except OSError:

@@ -122,6 +122,23 @@ def test_the_story_of_a_killed_run_says_how_far_it_came(runs: Path) -> None:
     assert "stopped by SIGTERM" in text("show", "stopped-001")
 
 
+def test_a_folder_of_another_name_among_the_attempts_is_none(runs: Path) -> None:
+    attempts = runs / "killed-001" / "attempts"
+    before = forge("show", "killed-001")[1]["data"]["attempts"]
+    shutil.copytree(attempts / "01", attempts / "01-copy", symlinks=True)
+    assert (forge("ls")[0], forge("show", "killed-001")[0]) == (0, 0)
+    assert forge("show", "killed-001")[1]["data"]["attempts"] == before
+
+
+def test_an_event_that_makes_no_sense_hides_no_run(runs: Path) -> None:
+    events = runs / "killed-001" / "attempts" / "01" / "events.jsonl"
+    events.write_text(
+        events.read_text() + '{"event":"step","wall":1,"mono":1,"step":1e999,"total":12,"epoch":1,"loss":0.1}\n'
+    )
+    assert forge("ls")[0] == 0
+    assert forge("show", "killed-001")[1]["data"]["attempts"][0]["to_step"] == 3
+
+
 def test_a_run_is_found_by_a_unique_prefix_of_its_uuid(runs: Path) -> None:
     assert forge("show", "2abc")[1]["data"]["run"] == "done-001"
     code, told = forge("show", "nothing")

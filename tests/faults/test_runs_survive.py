@@ -351,3 +351,14 @@ def test_the_ledger_says_what_the_run_was_made_of(world: World, undisturbed: fau
     assert len(first["dataset"]["files"]) == 4
     content = (world.root / "base.safetensors").read_bytes()
     assert read_run(world.project / "undisturbed").models["model"].sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_an_event_line_that_makes_no_sense_keeps_no_run_from_going_on(
+    world: World, undisturbed: faults.Reference, stopped: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "events-001"
+    shutil.copytree(stopped, run, symlinks=True)
+    with (run / "attempts" / "01" / "events.jsonl").open("a") as file:
+        file.write('{"event":"step","wall":1e999,"mono":1,"step":1e999,"total":12,"epoch":1,"loss":0.1}\n')
+    assert faults.resume(world, run)[0] == 0
+    assert world.loras(run) == undisturbed.loras

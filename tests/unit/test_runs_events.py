@@ -22,6 +22,18 @@ from lora_forge.runs.signals import stop_on_signals
 
 STEP = {"event": "step", "wall": 9.0, "mono": 1.0, "step": 3, "total": 9, "epoch": 1, "loss": 0.5, "lr": {"unet": 1e-4}}
 
+COUNTS = {
+    "event": "counts",
+    "wall": 9.0,
+    "mono": 1.0,
+    "batches_per_epoch": 4,
+    "epochs": 3,
+    "max_train_steps": 12,
+    "train_images": 4,
+    "reg_images": 0,
+    "buckets": [],
+}
+
 
 def step(number: int, at: float, loss: float = 0.5) -> StepTaken:
     return StepTaken(wall=0.0, mono=at, step=number, total=100, epoch=1, loss=loss)
@@ -72,6 +84,15 @@ def test_events_are_the_same_however_the_file_grows(tmp_path_factory: pytest.Tem
         b'{"event": "step"}',
         json.dumps({**STEP, "loss": None}).encode(),
         json.dumps({**STEP, "step": "3"}).encode(),
+        json.dumps(STEP).replace('"step": 3', '"step": 1e999').encode(),
+        json.dumps({**STEP, "step": 10**400}).encode(),
+        json.dumps({**STEP, "step": 1e300}).encode(),
+        json.dumps({**STEP, "wall": float("inf")}).encode(),
+        json.dumps({**STEP, "loss": float("nan")}).encode(),
+        json.dumps({**STEP, "lr": {"unet": float("-inf")}}).encode(),
+        json.dumps({**COUNTS, "buckets": [[1]]}).encode(),
+        json.dumps({**COUNTS, "buckets": [7]}).encode(),
+        b"[" * 100_000,
         b'{"event": ["step"]}',
         b"\xff\xfe",
     ],
