@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+
+from lora_forge.runs.events import PhaseEntered, Saved, read_events
 
 GUEST = Path(__file__).parents[2] / "lora_forge" / "guest"
 
@@ -69,6 +72,24 @@ def test_an_event_is_one_line_of_strict_json(tmp_path: Path) -> None:
     (line,) = path.read_text().splitlines()
     told = json.loads(line, parse_constant=pytest.fail)
     assert (told["loss"], told["lr"], told["text"]) == (None, {"unet": None}, "a\nb")
+
+
+def test_a_line_that_a_full_disk_cut_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    events = reporting.Events(str(path))
+    events.write("phase", phase="saving")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            events.write("text-encoder-frozen", step=9)
+        with pytest.raises(OSError, match="File too large"):
+            events.write("text-encoder-frozen", step=9)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    events.write("saved", file="it.safetensors", step=9, size_bytes=3)
+    events.write("phase", phase="training")
+    assert [type(event) for event in read_events(path)] == [PhaseEntered, Saved, PhaseEntered]
 
 
 def test_a_process_without_a_path_says_nothing() -> None:
