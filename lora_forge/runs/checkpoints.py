@@ -15,7 +15,10 @@ from lora_forge.runs.commit import has_size, is_as_recorded, place_file
 from lora_forge.runs.directory import RunDir
 from lora_forge.runs.disk import reason
 from lora_forge.runs.record import Checkpoint, RunRecord
+from lora_forge.safetensors_header import read_header
 
+PARTIAL = ".partial.safetensors"
+"""Ends the name of what a killed trainer did not finish; as guest/atomic_save.py, ``partial_name``."""
 MISSING, DAMAGED, RESTORED = "checkpoint-missing", "checkpoint-damaged", "checkpoint-restored"
 
 
@@ -29,6 +32,22 @@ def restore_checkpoints(run: RunDir, record: RunRecord) -> list[Finding]:
     """Read every checkpoint, put back what is not as recorded, and say what was put back and what could not be."""
     changed = [kept for kept in record.checkpoints if not is_as_recorded(run.path, kept.file)]
     return [_restored(run, record, kept) for kept in changed]
+
+
+def gather_loras(run: RunDir, record: RunRecord | None) -> None:
+    """Leave no LoRA that is whole in an attempt's folder alone, as one that a killed forge did not commit.
+
+    Raises:
+        OSError: ``output/`` cannot be written.
+    """
+    if record is not None:
+        restore_checkpoints(run, record)
+    for attempt in run.attempts_there():
+        for source in sorted(attempt.output.glob("*.safetensors")):
+            target = run.output / source.name
+            if not target.exists() and _is_whole(source):
+                run.output.mkdir(exist_ok=True)
+                place_file(source, target)
 
 
 def forge_runs(command: str, run: RunDir, *more: str) -> str:
@@ -57,6 +76,13 @@ def _sound_copy(run: RunDir, record: RunRecord, kept: Checkpoint) -> Path | None
     file = kept.file._replace(path=Path(kept.file.path).name)
     folders = (run.attempt(attempt.number).output for attempt in reversed(record.attempts))
     return next((folder / file.path for folder in folders if is_as_recorded(folder, file)), None)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return not path.name.endswith(PARTIAL) and not path.is_symlink() and read_header(path) is not None
+    except (OSError, ValueError):
+        return False
 
 
 def _lost(run: RunDir, kept: Checkpoint, hint: str) -> Finding:

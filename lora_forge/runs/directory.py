@@ -26,6 +26,7 @@ LAID_OUT = {
 LAID_OUT_ENDINGS = (".holdout.json", ".pending", ".tmp")
 """What laying out makes, and may clear away again where the run never began."""
 STATE_NAME = re.compile(r"step\d{8,}")
+ATTEMPT_NAME = re.compile(r"[0-9]{2,}")
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,12 @@ class RunDir:
 
     def attempt(self, number: int) -> AttemptDir:
         return AttemptDir(self.attempts / f"{number:02d}")
+
+    def attempts_there(self) -> list[AttemptDir]:
+        """Those that lie here, the latest first, whatever the ledger says; a folder of another name is none."""
+        entries = self.attempts.iterdir() if self.attempts.is_dir() else ()
+        found = [entry for entry in entries if ATTEMPT_NAME.fullmatch(entry.name)]
+        return [AttemptDir(entry) for entry in sorted(found, key=lambda entry: int(entry.name), reverse=True)]
 
     def point_to(self, attempt: AttemptDir) -> None:
         """Let the run's own names lead to this attempt's files."""

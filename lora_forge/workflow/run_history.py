@@ -168,7 +168,9 @@ def remove_run(runs: Path, wanted: str, *, keep_lora: bool) -> Told:
     Raises:
         Locked: it is being trained.
         InvalidInput: there is no such run, or it only is a link to one.
+        ForgeError: the disk does not let go of it.
     """
+    from lora_forge.runs.disk import reason
     from lora_forge.runs.lock import holding_run
     from lora_forge.runs.shelf import find_run
 
@@ -176,7 +178,12 @@ def remove_run(runs: Path, wanted: str, *, keep_lora: bool) -> Told:
     if run.folder.is_symlink() or run.folder.resolve().parent != runs.resolve():
         raise InvalidInput(f"{run.folder} is a link out of {runs}", "remove the link by hand")
     with holding_run(run.folder):
-        kept = _remove(run.folder, keep_lora=keep_lora)
+        try:
+            kept = _kept_loras(run) if keep_lora else []
+            _remove(run.folder, kept)
+        except OSError as problem:
+            message = f"{run.folder.name} cannot be removed: {reason(problem)}"
+            raise ForgeError(message, "mend that, and remove it again") from problem
     return Told({"removed": run.folder.name, "kept": [str(path) for path in kept]})
 
 
@@ -267,18 +274,34 @@ def _as_row(difference: Difference) -> dict[str, object]:
     return {"key": difference.key, "before": difference.before, "after": difference.after}
 
 
-def _remove(folder: Path, *, keep_lora: bool) -> Sequence[Path]:
-    """The name goes first, so that half a removed run is none; or all goes but the LoRA files."""
-    kept = sorted((folder / "output").glob("*.safetensors")) if keep_lora else []
+def _kept_loras(run: ShelvedRun) -> list[Path]:
+    """Every LoRA of the run, in ``output/``, once nothing that is whole lies in an attempt's folder alone."""
+    from lora_forge.runs.checkpoints import gather_loras
+    from lora_forge.runs.directory import RunDir
+
+    gather_loras(RunDir(run.folder), run.record)
+    return sorted(RunDir(run.folder).output.glob("*.safetensors"))
+
+
+def _remove(folder: Path, kept: Sequence[Path]) -> None:
+    """The name goes first, then the ledger, so that half a removed run is none; or all goes but ``kept``."""
+    going = folder if kept else folder.with_name(f".{folder.name}.removing")
     if not kept:
-        going = folder.with_name(f".{folder.name}.removing")
+        _delete(going)  # what a removal that was killed left
         folder.rename(going)
-        shutil.rmtree(going)
-        return ()
-    for entry in sorted(folder.iterdir(), key=lambda entry: "ledger" not in entry.name):
-        if entry.name != "output":
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-    return kept
+    for entry in sorted(going.iterdir(), key=lambda entry: "ledger" not in entry.name):
+        if not kept or entry.name != "output":
+            _delete(entry)
+    if not kept:
+        going.rmdir()
+
+
+def _delete(path: Path) -> None:
+    """A folder with all that is in it, or a file, or a link itself; nothing where there is nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _last_heard(record: RunRecord) -> tuple[int, float | None]:

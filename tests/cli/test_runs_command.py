@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from lora_forge.cli.app import app
 from lora_forge.presets.loader import shipped_folder
-from lora_forge.runs.commit import describe_file
+from lora_forge.runs.commit import describe_file, place_file
 from lora_forge.runs.directory import RunDir
 from lora_forge.runs.ledger import LEDGER, MIRROR, new_ledger
 from lora_forge.runs.model_hashes import hash_model
@@ -173,6 +175,45 @@ def test_the_lora_can_be_kept(runs: Path) -> None:
     _, told = forge("rm", "done-001", "--keep-lora")
     assert [Path(path).name for path in told["data"]["kept"]] == ["done.safetensors"]
     assert [path.name for path in (runs / "done-001").rglob("*")] == ["output", "done.safetensors"]
+
+
+def test_a_whole_lora_that_no_ledger_knows_is_kept_too(runs: Path) -> None:
+    output = RunDir(runs / "killed-001").attempt(1).output
+    for name in ("killed", "killed-step00000003"):
+        save_file({"x": np.ones(8, np.float32)}, str(output / f"{name}.safetensors"))
+    whole = (output / "killed.safetensors").read_bytes()
+    (output / "killed.partial.safetensors").write_bytes(whole)
+    (output / "cut.safetensors").write_bytes(whole[:-1])
+    _, told = forge("rm", "killed-001", "--keep-lora")
+    kept = ["killed-step00000003.safetensors", "killed.safetensors"]
+    assert [Path(path).name for path in told["data"]["kept"]] == kept
+    assert {path.name for path in (runs / "killed-001").rglob("*")} == {"output", *kept}
+
+
+def test_the_sound_copy_of_a_damaged_lora_is_what_is_kept(runs: Path) -> None:
+    run = RunDir(runs / "done-001")
+    place_file(run.lora("done"), run.attempt(1).output / "done.safetensors")
+    run.lora("done").unlink()
+    run.lora("done").write_bytes(b"weig")
+    assert forge("rm", "done-001", "--keep-lora")[0] == 0
+    assert run.lora("done").read_bytes() == b"weights"
+
+
+def test_what_a_killed_removal_left_is_in_nobodys_way(runs: Path) -> None:
+    left = runs / ".done-001.removing"
+    shutil.copytree(runs / "failed-001", left, symlinks=True)
+    assert forge("rm", "done-001")[0] == 0
+    assert not left.exists()
+    assert not (runs / "done-001").exists()
+
+
+def test_a_run_that_cannot_be_removed_says_why(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: Path, _to: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    code, told = forge("rm", "done-001")
+    assert (code, told["error"]["message"]) == (1, "done-001 cannot be removed: Permission denied")
 
 
 def test_stopping_what_does_not_run_says_so(runs: Path) -> None:
