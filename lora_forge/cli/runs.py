@@ -159,13 +159,12 @@ def reproduce(
 
         return reproduce_run(invocation({}, None, None), folder_of_runs(runs), run)
 
-    def train_again() -> Result:
+    def train() -> Result:
         from lora_forge.cli.live import LiveView
-        from lora_forge.workflow.run_history import reproduce_call
-        from lora_forge.workflow.run_training import start_run
+        from lora_forge.workflow.run_history import train_again
 
-        call, _ = reproduce_call(invocation({}, None, None), folder_of_runs(runs), run)
-        return start_run(call, LiveView(TASTE, as_json=as_json))
+        view = LiveView(TASTE, as_json=as_json)
+        return train_again(invocation({}, None, None), folder_of_runs(runs), run, view)
 
     def plan_as_text(told: Told, out: Console) -> None:
         same = "the same plan" if told.content["matched"] else "not quite the same: see the warnings"
@@ -177,5 +176,5 @@ def reproduce(
         print_ended(result, out)
 
     if start:
-        show(train_again, run_as_text, as_json=as_json, unsaid=lambda result: result.noticed)
+        show(train, run_as_text, as_json=as_json, unsaid=lambda result: result.noticed)
     show(plan_again, plan_as_text, as_json=as_json)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lora_forge.runs.staging import StagedFile
     from lora_forge.workflow.invocation import Invocation
     from lora_forge.workflow.planning import PlanResult
+    from lora_forge.workflow.run_task import RunResult, Watcher
 
 LOSS_STEPS = 50
 TAIL_BYTES = 64 * 1024
@@ -198,6 +199,28 @@ def reproduce_call(call: Invocation, runs: Path, wanted: str) -> tuple[Invocatio
     return replace(again, flags={**again.flags, "runs": str(runs)}, run_dir=None, parent=record.uuid), record
 
 
+def train_again(call: Invocation, runs: Path, wanted: str, watcher: Watcher) -> RunResult:
+    """Train a run anew, as its child; what cannot be matched is said before the training, and with its end.
+
+    Raises:
+        ForgeError: as ``start_run``.
+    """
+    from lora_forge.workflow.run_training import start_run
+
+    again, record = reproduce_call(call, runs, wanted)
+    said: list[Finding] = []
+
+    def notice(planned: PlanResult) -> PlanResult:
+        said[:] = (_not_matched(each) for each in _unmatched(planned, record))
+        return replace(planned, findings=(*planned.findings, *said))
+
+    try:
+        return start_run(again, watcher, notice=notice)
+    except ForgeError as failure:
+        failure.findings = (*failure.findings, *said)
+        raise
+
+
 def reproduce_run(call: Invocation, runs: Path, wanted: str) -> Told:
     """Build the same plan from a ledger, and say what cannot be matched here and now.
 
@@ -209,7 +232,7 @@ def reproduce_run(call: Invocation, runs: Path, wanted: str) -> Told:
     again, record = reproduce_call(call, runs, wanted)
     planned = plan_run(again)
     unmatched = list(_unmatched(planned, record))
-    findings = tuple(warning("not-matched", f"cannot be matched: {each}") for each in unmatched)
+    findings = tuple(map(_not_matched, unmatched))
     told = {
         "reproduces": record.uuid,
         "matched": not unmatched,
@@ -217,6 +240,10 @@ def reproduce_run(call: Invocation, runs: Path, wanted: str) -> Told:
         **planned.data(),
     }
     return Told(told, (*planned.findings, *findings))
+
+
+def _not_matched(difference: Difference) -> Finding:
+    return warning("not-matched", f"cannot be matched: {difference}")
 
 
 def _unmatched(planned: PlanResult, record: RunRecord) -> Iterator[Difference]:

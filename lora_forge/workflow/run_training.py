@@ -41,8 +41,17 @@ HARMLESS_EARLY = ("lora-untrained",)
 
 
 @stop_on_signals()
-def start_run(call: Invocation, watcher: Watcher, *, dry_run: bool = False, grace_s: float = STOP_GRACE_S) -> RunResult:
+def start_run(
+    call: Invocation,
+    watcher: Watcher,
+    *,
+    dry_run: bool = False,
+    grace_s: float = STOP_GRACE_S,
+    notice: Callable[[PlanResult], PlanResult] = lambda planned: planned,
+) -> RunResult:
     """Plan, lay out the run directory, train, and verify what came out.
+
+    ``notice`` may add to what was noticed of the plan, once it is fit to run.
 
     Raises:
         InvalidInput: the plan has errors, a model file is missing, or the run directory cannot be made.
@@ -55,10 +64,9 @@ def start_run(call: Invocation, watcher: Watcher, *, dry_run: bool = False, grac
 
     if call.run_dir is not None:
         with holding_new(call.cwd / call.run_dir):
-            return start_held(
-                call, looked_plan(call, watcher), call.cwd / call.run_dir, watcher, dry_run=dry_run, grace_s=grace_s
-            )
-    planned = looked_plan(call, watcher)
+            planned = notice(looked_plan(call, watcher))
+            return start_held(call, planned, call.cwd / call.run_dir, watcher, dry_run=dry_run, grace_s=grace_s)
+    planned = notice(looked_plan(call, watcher))
     try:
         folder = next_run_dir(runs_folder(planned.gathered.request, call.cwd), planned.planned.plan.name.value)
     except OSError as problem:

@@ -362,3 +362,22 @@ def test_an_event_line_that_makes_no_sense_keeps_no_run_from_going_on(
         file.write('{"event":"step","wall":1e999,"mono":1,"step":1e999,"total":12,"epoch":1,"loss":0.1}\n')
     assert faults.resume(world, run)[0] == 0
     assert world.loras(run) == undisturbed.loras
+
+
+def test_a_run_trained_anew_says_what_does_not_match(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    assert world.forge(*world.arguments())[0] == 0
+    (world.project / "photos" / "1.txt").write_text("ohwx, somebody else\n")
+    again = ("runs", "reproduce", world.run.name, "--start")
+    _, planned = world.forge(*again[:-1], "--json")
+    said = [each for each in planned["findings"] if each["code"] == "not-matched"]
+    assert ["now 'another caption'" in each["message"] for each in said] == [True]
+    code, told = world.forge(*again, "--json")
+    assert (code, [each for each in told["findings"] if each["code"] == "not-matched"]) == (0, said)
+    process = world.start(*again, env={"FAKE_STEP_S": "0.3"})
+    child = world.project / "runs" / f"{NAME}-003"
+    wait_until(lambda: len(steps_taken(child)) >= 2, process)
+    process.send_signal(signal.SIGTERM)
+    _, text = process.communicate()
+    assert (process.returncode, "cannot be matched: " in text.decode()) == (143, True)
+    assert text.index(b"cannot be matched: ") < text.index(b"run directory "), "before the training"
