@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lora_forge.datasets.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lora_forge.errors import DatasetError
@@ -145,14 +145,22 @@ def read_holdout(file: Path) -> Holdout | None:
         DatasetError: the file cannot be read as one.
     """
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        images = tuple(HeldImage(str(image["digest"]), str(image["name"])) for image in told["images"])
-        return Holdout(int(told["seed"]), images)
+        return holdout_of(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as wrong:
         message = f"the recorded hold-out {file} cannot be read: {wrong}"
         raise DatasetError(message, "mend or delete it; `forge dataset split` chooses anew") from wrong
+
+
+def holdout_of(told: Any) -> Holdout:
+    """A choice as it is written down, in its own file or in a ledger.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none.
+    """
+    images = tuple(HeldImage(str(image["digest"]), str(image["name"])) for image in told["images"])
+    return Holdout(int(told["seed"]), images)
 
 
 def write_holdout(file: Path, holdout: Holdout, root: Path) -> None:

@@ -93,7 +93,7 @@ def hold_out_asked(preset: Preset, dataset: DatasetFacts, call: Invocation, find
     if preset.data.validation is None or not dataset.images:
         return None
     try:
-        held_out = hold_out(dataset, preset.data.validation, call.cwd, call.env)
+        held_out = hold_out(dataset, preset.data.validation, call.cwd, call.env, recorded=call.holdout)
     except DatasetError as wrong:
         findings.append(error("holdout-unreadable", wrong.message, wrong.hint, "data.validation"))
         return None

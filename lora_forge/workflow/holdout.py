@@ -1,6 +1,7 @@
 """Holding images out of training: the recorded choice, completed by looking at the pictures.
 
-A plan only reads the record; `forge dataset split` and a run that begins write it.
+A plan only reads the record; `forge dataset split` and a run that begins write it. A run that has begun keeps to
+the choice in its own ledger.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from lora_forge.datasets.facts import DatasetFacts
     from lora_forge.datasets.look import Watch
     from lora_forge.datasets.splitting import Holdout, Split
+    from lora_forge.runs.record import RunRecord
 
 MOST_NAMED = 5
 
@@ -27,6 +29,14 @@ class HeldOut(NamedTuple):
     findings: tuple[Finding, ...]
 
 
+def stored_holdout(record: RunRecord) -> Holdout | None:
+    """What a run holds out, by its ledger; None where that is nothing, or was not recorded yet."""
+    from lora_forge.datasets.splitting import holdout_of
+
+    told = record.facts.get("holdout")
+    return None if told is None else holdout_of(told)
+
+
 def hold_out(
     facts: DatasetFacts,
     count: int,
@@ -35,9 +45,12 @@ def hold_out(
     *,
     seed: int | None = None,
     anew: bool = False,
+    recorded: Holdout | None = None,
     watch: Watch | None = None,
 ) -> HeldOut:
     """Choose ``count`` images to hold out; what was recorded in the project stays chosen, unless ``anew``.
+
+    ``recorded`` is what the ledger of a run that goes on says, whatever became of any file.
 
     Raises:
         DatasetError: the record cannot be read.
@@ -55,7 +68,7 @@ def hold_out(
     )
 
     file = holdout_file(facts.root.absolute(), project.absolute())
-    recorded = None if anew else read_holdout(file)
+    recorded = recorded or (None if anew else read_holdout(file))
     if recorded is None or (seed is not None and seed != recorded.seed):
         recorded = Holdout(DEFAULT_SEED if seed is None else seed, recorded.images if recorded else ())
     with PixelCache(default_cache_file(env)) as cache:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lora_forge.settings import Value
+
+if TYPE_CHECKING:
+    from lora_forge.datasets.splitting import Holdout
 
 
 @dataclass(frozen=True)
@@ -23,3 +27,5 @@ class Invocation:
     """A file of sample prompts, one a line."""
     parent: str | None = None
     """The UUID of the run that this one makes anew."""
+    holdout: Holdout | None = None
+    """The images that a run which goes on, or is made anew, holds out; None leaves it to the project's record."""

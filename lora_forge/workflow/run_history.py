@@ -192,11 +192,13 @@ def reproduce_call(call: Invocation, runs: Path, wanted: str) -> tuple[Invocatio
     """The call that asks for the same run once more, as its child."""
     from lora_forge.runs.directory import RunDir
     from lora_forge.runs.shelf import find_run
+    from lora_forge.workflow.holdout import stored_holdout
     from lora_forge.workflow.run_request import read_request
 
     record = _believed(find_run(runs, wanted))
     again = read_request(call, RunDir(record.folder), record)
-    return replace(again, flags={**again.flags, "runs": str(runs)}, run_dir=None, parent=record.uuid), record
+    flags, holdout = {**again.flags, "runs": str(runs)}, stored_holdout(record)
+    return replace(again, flags=flags, run_dir=None, parent=record.uuid, holdout=holdout), record
 
 
 def train_again(call: Invocation, runs: Path, wanted: str, watcher: Watcher) -> RunResult:

@@ -152,24 +152,53 @@ def lay_attempt(planned: PlanResult, run: RunDir, number: int) -> tuple[AttemptD
 
 
 def record_holdout(planned: PlanResult, run: RunDir) -> None:
-    """In the project, for the runs to come, and in the run, which keeps to it when it goes on.
+    """In the project, for the runs to come, and in the run, for people: the run itself keeps to its ledger.
 
     A project that cannot be written loses nothing but the stability of the choice.
     """
-    from lora_forge.datasets.splitting import holdout_file, write_holdout
+    from lora_forge.datasets.splitting import write_holdout
     from lora_forge.errors import DatasetError
 
-    held_out, root = planned.gathered.held_out, planned.gathered.dataset.root
+    held_out = planned.gathered.held_out
     if held_out is None:
         return
     try:
-        write_holdout(holdout_file(root.absolute(), run.path.absolute()), held_out.split.holdout, root)
+        show_holdout(planned, run)
     except DatasetError as problem:
         if isinstance(problem.__cause__, OSError):  # in the run directory it is no fault of the dataset
             raise problem.__cause__ from problem
         raise
     with suppress(DatasetError):
-        write_holdout(held_out.file, held_out.split.holdout, root)
+        write_holdout(held_out.file, held_out.split.holdout, planned.gathered.dataset.root)
+
+
+def show_holdout(planned: PlanResult, run: RunDir) -> None:
+    """Write the run's own view of it, whatever became of an earlier one.
+
+    Raises:
+        DatasetError: the run directory cannot be written.
+    """
+    from lora_forge.datasets.splitting import holdout_file, write_holdout
+
+    held_out, root = planned.gathered.held_out, planned.gathered.dataset.root
+    if held_out is not None:
+        write_holdout(holdout_file(root.absolute(), run.path.absolute()), held_out.split.holdout, root)
+
+
+def holdout_facts(gathered: Gathered, run: RunDir) -> Json:
+    """What is held out, in the order in which it was chosen, so that a run goes on with no other file than its ledger.
+
+    Names are for people: a picture is known by its digest.
+    """
+    from lora_forge.runs.identity import without_names
+
+    if gathered.held_out is None:
+        return None
+    holdout = gathered.held_out.split.holdout
+    images: list[Json] = [
+        {"digest": image.digest, "name": without_names(image.name, run.path)} for image in holdout.images
+    ]
+    return {"seed": holdout.seed, "images": images}
 
 
 def plan_json(planned: PlanResult) -> str:
@@ -202,6 +231,7 @@ def first_record(call: Invocation, planned: PlanResult, run: RunDir, measured: S
         **made_with(gathered),
         "base_models": identity.model_facts(named_weights(gathered)),
         "dataset": identity.dataset_facts(measured, rejected, run.path),
+        "holdout": holdout_facts(gathered, run),
     }
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from lora_forge.errors import ForgeError, InvalidInput
+from lora_forge.errors import DatasetError, ForgeError, InvalidInput
 from lora_forge.findings import Finding, Severity, info, warning
 from lora_forge.runs.signals import stop_on_signals
 from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.planning import PlanResult
 from lora_forge.workflow.run_comparing import compare, named_as_begun
 from lora_forge.workflow.run_ending import commit_final, finish
+from lora_forge.workflow.run_layout import show_holdout
 from lora_forge.workflow.run_task import STOP_GRACE_S, RunResult, Task, Watcher
 from lora_forge.workflow.run_training import (
     checkpoint_check,
@@ -185,8 +187,10 @@ def already_done(run: RunDir, record: RunRecord) -> AlreadyDone:
 
 def asked_plan(call: Invocation, run: RunDir, record: RunRecord, asked: PlanResult | None) -> PlanResult:
     """The plan of this call: as asked where a preset was named or found, else the run's own with what was given."""
+    from lora_forge.workflow.holdout import stored_holdout
     from lora_forge.workflow.run_request import read_request
 
+    call = replace(call, holdout=stored_holdout(record))
     if asked is not None:
         return ready_plan(replace(call, run_dir=run.path))
     if "preset" in call.flags:
@@ -225,6 +229,8 @@ def _look_over(task: Task, record: RunRecord) -> list[Finding]:
     from lora_forge.runs.checkpoints import restore_checkpoints
 
     notes = close_killed(task, record) + compare(task, record)
+    with suppress(DatasetError):  # a view for people: the ledger holds it
+        show_holdout(task.planned, task.run)
     if record.damaged:
         where = str(task.run.path)
         notes.append(warning("ledger-damaged", "the ledger was damaged; its sound copy was taken", where=where))

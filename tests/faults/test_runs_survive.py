@@ -15,6 +15,8 @@ import pytest
 from fault_watching import has_entered
 from fault_world import DIFFUSERS_UNET, NAME, STEPS, World, ended, lora_content, steps_taken, wait_until, write_model
 
+from lora_forge.datasets.pixels import content_digest
+from lora_forge.datasets.splitting import HeldImage, Holdout, write_holdout
 from lora_forge.engine.home import locate_engine
 from lora_forge.engine.stamps import EnvironmentStamp, write_environment_stamp
 from lora_forge.runs.ledger import has_ledger
@@ -381,3 +383,44 @@ def test_a_run_trained_anew_says_what_does_not_match(tmp_path: Path) -> None:
     _, text = process.communicate()
     assert (process.returncode, "cannot be matched: " in text.decode()) == (143, True)
     assert text.index(b"cannot be matched: ") < text.index(b"run directory "), "before the training"
+
+
+@pytest.fixture(scope="module")
+def holding_out(world: World) -> Path:
+    """A run that was stopped, and that holds a picture out."""
+    run = world.project / "runs" / "holding-001"
+    process = world.train("--run-dir", str(run), "--set", "data.validation=1", FAKE_STEP_S="0.25")
+    wait_until(lambda: len(steps_taken(run)) >= 4, process)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143
+    return run
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"seed": 7, "images": []}', None])
+def test_a_run_keeps_to_the_hold_out_in_its_ledger_whatever_became_of_the_file(
+    world: World, holding_out: Path, tmp_path: Path, damaged: bytes | None
+) -> None:
+    run = tmp_path / "holding-001"
+    shutil.copytree(holding_out, run, symlinks=True)
+    file = run / "photos.holdout.json"
+    sound = file.read_bytes()
+    file.unlink() if damaged is None else file.write_bytes(damaged)
+    named = (run.name, "--runs", str(run.parent), "--json")
+    code, told = world.forge("runs", "reproduce", *named)
+    assert (code, told["data"]["unmatched"]) == (0, []), told
+    code, told = world.forge("runs", "resume", *named)
+    assert code == 0, told
+    assert file.read_bytes() == sound, "written anew, for people"
+
+
+def test_a_new_hold_out_in_the_project_is_for_the_runs_to_come(world: World, holding_out: Path, tmp_path: Path) -> None:
+    run, file = tmp_path / "holding-001", world.project / "photos.holdout.json"
+    shutil.copytree(holding_out, run, symlinks=True)
+    (held,) = json.loads(file.read_bytes())["images"]
+    photos = world.project / "photos"
+    other = next(path for path in sorted(photos.glob("*.png")) if path.name != held["name"])
+    write_holdout(file, Holdout(7, (HeldImage(content_digest(str(other)), other.name),)), photos)
+    code, told = faults.resume(world, run, "--set", "data.validation=1")
+    assert code == 0, told
+    assert json.loads((run / file.name).read_bytes())["images"] == [held]
+    assert json.loads(file.read_bytes())["images"][0]["name"] == other.name
