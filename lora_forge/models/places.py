@@ -14,6 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from lora_forge.entries import leads_to_file, leads_to_folder
+
 Kind = Literal["base", "encoder", "autoencoder"]
 
 SHARED_ROOTS: tuple[Path, ...] = (Path("/workspace"),)
@@ -152,7 +154,7 @@ def _models_folders(roots: Roots) -> Iterator[Path]:
     """``models`` of each root itself and of each application folder in it."""
     for root in roots.apps:
         for folder in (root, *_folders(root, _MOST_APPS)):
-            if (folder / "models").is_dir():
+            if os.path.isdir(folder / "models"):  # noqa: PTH112 — pathlib raises where nobody may look
                 yield folder / "models"
 
 
@@ -160,17 +162,17 @@ def _files(folder: Path, endings: tuple[str, ...], depth: int) -> Iterator[Path]
     """Files by ending, sorted; one shard of several is no model by itself."""
     entries = _entries(folder, _MOST_ENTRIES)
     for entry in entries:
-        if entry.name.endswith(endings) and not _SHARD.search(entry.name) and entry.is_file():
+        if entry.name.endswith(endings) and not _SHARD.search(entry.name) and leads_to_file(entry):
             yield Path(entry.path)
     if depth:
         for entry in entries:
-            if entry.is_dir() and not entry.name.startswith("."):
+            if not entry.name.startswith(".") and leads_to_folder(entry):
                 yield from _files(Path(entry.path), endings, depth - 1)
 
 
 def _folders(folder: Path, most: int) -> Iterator[Path]:
-    folders = (entry for entry in _entries(folder, _MOST_ENTRIES) if not entry.name.startswith(".") and entry.is_dir())
-    return (Path(entry.path) for entry in islice(folders, most))
+    entries = (entry for entry in _entries(folder, _MOST_ENTRIES) if not entry.name.startswith("."))
+    return (Path(entry.path) for entry in islice(filter(leads_to_folder, entries), most))
 
 
 def _entries(folder: Path, most: int) -> list[os.DirEntry[str]]:

@@ -8,6 +8,7 @@ folder of Diffusers files.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def engine_path(run: RunDir, path: Path) -> Path:
     """The path to hand over: the file itself, else a link of the run's own that leads to the link."""
     if not path.is_symlink():
         return path
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # pathlib's own raises on a link that leads in a circle
     return target if target.suffix.lower() == SUFFIX or target.is_dir() else run.models / path.name
 
 

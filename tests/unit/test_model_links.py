@@ -46,3 +46,9 @@ def test_a_link_to_a_nameless_blob_is_led_to_by_a_link_of_the_runs_own(tmp_path:
     handed = engine_path(run, snapshot)
     assert handed == run.models / "model.safetensors"
     assert as_the_engine_reads(handed).read_bytes() == b"x"
+
+
+def test_a_link_that_leads_in_a_circle_is_left_for_the_reader_to_refuse(tmp_path: Path) -> None:
+    loop = tmp_path / "x.safetensors"
+    loop.symlink_to("x.safetensors")
+    assert engine_path(run_in(tmp_path), loop) == loop

@@ -199,3 +199,13 @@ def test_a_path_with_colons_and_quotes_is_read_back_as_it_is(tmp_path: Path) -> 
     settings, findings = read_settings_file(file, source=Source.PROJECT, label="f", leaves=())
     assert findings == []
     assert {key: written.value for key, written in settings.items()} == {"models.model": path, "models.ae": "/x"}
+
+
+def test_a_link_that_leads_in_a_circle_hides_nothing_beside_it(tmp_path: Path) -> None:
+    written = write_flux(tmp_path / "ComfyUI")
+    for folder in (tmp_path, tmp_path / "ComfyUI" / "models", written["model"].parent):
+        (folder / "loop").symlink_to("loop")
+        (folder / "loop.safetensors").symlink_to("loop.safetensors")
+    assert paths(locate(tmp_path)) == written
+    listed = list_models(Roots(apps=(tmp_path,), named=(tmp_path / "ComfyUI" / "models",)), Budget(*THOROUGH))
+    assert {each.path for each in listed} == set(written.values())

@@ -1,0 +1,25 @@
+"""What a name in a folder leads to, and how it is opened, whatever lies behind it.
+
+A link may lead back to itself or where nobody may look, and a pipe never ends:
+none of these may take down a listing or hold up a plan.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def leads_to_file(entry: os.DirEntry[str]) -> bool:
+    """Whether a regular file is there; ``DirEntry`` by itself raises on a link that leads in a circle."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether a folder is there; an entry that cannot be asked is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
