@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from lora_forge.entries import leads_to_file, leads_to_folder
+
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 CAPTION_EXTENSIONS = (".txt", ".caption")
 FOREIGN_EXTENSIONS = (".tags", ".cap", ".json")
@@ -45,6 +47,8 @@ class Listing:
     hidden: list[str] = field(default_factory=list)
     not_utf8: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    broken_captions: dict[str, str] = field(default_factory=dict)
+    """Stem → name of what ends as the captions in use do and is no file: a link that leads nowhere, a pipe."""
     unread: list[str] = field(default_factory=list)
     like_images: list[str] = field(default_factory=list)
 
@@ -104,7 +108,7 @@ def _sort(listing: Listing, entry: os.DirEntry[str], extensions: tuple[str, ...]
         listing.hidden.append(name)
     elif split_name(name)[1].lower() in IMAGE_EXTENSIONS:
         _sort_image(listing, entry)
-    elif entry.is_dir():
+    elif leads_to_folder(entry):
         listing.folders.append(name)
     else:
         _sort_caption(listing, entry, extensions)
@@ -112,9 +116,9 @@ def _sort(listing: Listing, entry: os.DirEntry[str], extensions: tuple[str, ...]
 
 def _sort_image(listing: Listing, entry: os.DirEntry[str]) -> None:
     """A folder may be called ``x.png``; a pipe or a broken link is no image but looks like one."""
-    if entry.is_file():
+    if leads_to_file(entry):
         listing.images.append(entry.name)
-    elif entry.is_dir():
+    elif leads_to_folder(entry):
         listing.like_images.append(entry.name)
     else:
         listing.broken.append(entry.name)
@@ -123,14 +127,21 @@ def _sort_image(listing: Listing, entry: os.DirEntry[str]) -> None:
 def _sort_caption(listing: Listing, entry: os.DirEntry[str], extensions: tuple[str, ...]) -> None:
     name = entry.name
     for extension in extensions:
-        if name.lower().endswith(extension.lower()) and entry.is_file():
-            stem = name[: -len(extension)]
-            is_exact = name.endswith(extension)
-            if is_exact or stem not in listing.captions[extension]:
-                listing.captions[extension][stem] = name
+        if name.lower().endswith(extension.lower()):
+            if leads_to_file(entry):
+                _take_caption(listing.captions[extension], name, extension)
+            elif extension == extensions[0]:
+                _take_caption(listing.broken_captions, name, extension)
             return
     if split_name(name)[1].lower() in UNREAD_EXTENSIONS:
         listing.unread.append(name)
+
+
+def _take_caption(captions: dict[str, str], name: str, extension: str) -> None:
+    """Of two that differ in case alone, the one that is written as asked."""
+    stem = name[: -len(extension)]
+    if name.endswith(extension) or stem not in captions:
+        captions[stem] = name
 
 
 def _is_utf8(name: str) -> bool:

@@ -138,6 +138,9 @@ class _Scan:
         file = next((captions[candidate] for candidate in stems if candidate in captions), None)
         if file is not None:
             return self._read_caption(listing, file), file
+        if broken := next((found for each in stems if (found := listing.broken_captions.get(each))), None):
+            self._note_unusable(listing, broken, "it is a broken link or no regular file")
+            return None, None
         others = (found for extension, found in listing.captions.items() if extension != self._extension)
         if any(stem in found for found in others):
             self.notes.together("caption-extension", printable(str(listing.folder)), name)
@@ -149,9 +152,7 @@ class _Scan:
         path, folder = f"{listing.folder}/{file}", printable(str(listing.folder))
         read = read_caption(path)
         if read.text is None:
-            message = f"The caption {printable(file)} cannot be used: {read.problem}."
-            hint = "Write one line of UTF-8 text, or delete the file."
-            self.notes.each("caption-unreadable", message, hint, printable(path))
+            self._note_unusable(listing, file, read.problem)
             return None
         if read.has_bom:
             self.notes.together("caption-bom", folder, file)
@@ -160,6 +161,11 @@ class _Scan:
         elif read.has_more_lines:
             self.notes.together("caption-lines", folder, file)
         return read.text
+
+    def _note_unusable(self, listing: Listing, caption: str, problem: str) -> None:
+        message = f"The caption {printable(caption)} cannot be used: {problem}."
+        hint = "Write one line of UTF-8 text, or delete the file."
+        self.notes.each("caption-unreadable", message, hint, printable(f"{listing.folder}/{caption}"))
 
     def _note_ignored(self, listing: Listing, kohya: dict[str, KohyaName], is_reg: bool) -> None:
         where = printable(str(listing.folder))

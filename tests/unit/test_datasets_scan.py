@@ -182,6 +182,25 @@ def test_broken_links_and_pipes_do_not_stop_the_scan(tmp_path: Path) -> None:
     assert facts.images == 1
 
 
+def test_a_link_that_leads_in_a_circle_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    put(tmp_path, "good.png")
+    for name in ("loop.png", "folder", "notes.txt"):
+        (tmp_path / name).symlink_to(name)
+    facts, (finding,) = scan(tmp_path)
+    assert (finding.code, finding.where) == ("image-unreadable", str(tmp_path / "loop.png"))
+    assert facts.images == 1
+
+
+@pytest.mark.parametrize("target", ["a.txt", "nowhere"])
+def test_a_caption_that_leads_nowhere_is_named_and_the_rest_is_read(tmp_path: Path, target: str) -> None:
+    put(tmp_path, "a.png", caption=None)
+    put(tmp_path, "b.png")
+    (tmp_path / "a.txt").symlink_to(target)
+    facts, (finding,) = scan(tmp_path)
+    assert (finding.code, finding.where) == ("caption-unreadable", str(tmp_path / "a.txt"))
+    assert [image.caption for image in facts.subsets[0].images] == [None, "ohwx, a man"]
+
+
 def test_links_to_images_are_images(tmp_path: Path) -> None:
     put(tmp_path / "real", "a.png")
     (tmp_path / "links").mkdir()
