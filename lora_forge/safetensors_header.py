@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from lora_forge.entries import open_regular
+
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 ITEM_BITS = {
@@ -62,7 +64,7 @@ def read_header(path: Path) -> Header:
         NotSafetensors: anything else is wrong with it.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = file.seek(0, 2)
         file.seek(0)
         length = _header_length(file.read(LENGTH_BYTES), size)

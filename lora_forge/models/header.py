@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_forge import safetensors_header
+from lora_forge.entries import open_regular
 from lora_forge.errors import PlanError
 from lora_forge.safetensors_header import NotSafetensors, TensorEntry, Truncated
 
@@ -75,7 +76,7 @@ def join_headers(path: Path, headers: Iterable[Header]) -> Header:
 
 def _refuse_disguised(path: Path) -> None:
     """Name what wears the name of a safetensors file and is something else, dangerous or merely useless."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(_LONGEST_MAGIC)
     for magic, meaning in _DISGUISES:
         if start.startswith(magic):

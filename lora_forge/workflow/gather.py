@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_forge.entries import open_regular
 from lora_forge.errors import InvalidInput
 from lora_forge.findings import Finding, Severity, error, warning
 from lora_forge.settings import Layer, Scalar, Source, Written
@@ -157,7 +158,8 @@ def _read_prompts(call: Invocation, findings: list[Finding]) -> list[Layer]:
     if call.prompts is None:
         return []
     try:
-        text = (call.cwd / call.prompts).read_text(encoding="utf-8")
+        with open_regular(call.cwd / call.prompts) as file:
+            text = file.read().decode("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         message = f"the prompt file {call.prompts} cannot be read: {problem}"
         findings.append(error("prompts-unreadable", message, "--prompts FILE, UTF-8, one prompt a line", "--prompts"))

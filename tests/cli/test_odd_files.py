@@ -49,3 +49,25 @@ def test_a_model_file_that_leads_in_a_circle_is_one_finding(draw_dataset: Draw, 
     assert code == 3
     (said,) = errors(answer)
     assert "x.safetensors: Too many levels of symbolic links" in said
+
+
+@pytest.mark.parametrize("flag", ["--model", "--clip-l", "--prompts"])
+def test_a_pipe_is_refused_not_waited_for(flag: str, draw_dataset: Draw, in_folder: Path) -> None:
+    os.mkfifo("pipe.safetensors")
+    open_for_writing = os.open("pipe.safetensors", os.O_RDWR)  # else a defect would hang the test for ever
+    os.write(open_for_writing, b"8 bytes, and a header that never comes")
+    try:
+        code, answer = forge("plan", "-p", "identity", "-d", str(draw_dataset(8)), flag, "pipe.safetensors")
+    finally:
+        os.close(open_for_writing)
+    assert code == 3
+    (said,) = errors(answer)
+    assert "pipe.safetensors" in said
+    assert "not a regular file" in said
+
+
+def test_a_pipe_among_models_is_refused_by_every_reader(in_folder: Path) -> None:
+    os.mkfifo("pipe.safetensors")
+    code, answer = forge("models", "set", "model", "pipe.safetensors")
+    assert code == 3
+    assert "not a regular file" in answer["error"]["message"]
