@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_forge.entries import open_regular
 from lora_forge.errors import InvalidInput
 from lora_forge.findings import Finding, Severity, error, warning
 from lora_forge.settings import Layer, Scalar, Source, Written
@@ -154,18 +153,14 @@ def _read_preset(
 
 
 def _read_prompts(call: Invocation, findings: list[Finding]) -> list[Layer]:
-    """The sample prompts of ``--prompts FILE``; blank lines and those that begin with # are left out."""
+    """The sample prompts of ``--prompts FILE``."""
+    from lora_forge.project.prompt_file import read_prompts
+
     if call.prompts is None:
         return []
-    try:
-        with open_regular(call.cwd / call.prompts) as file:
-            text = file.read().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        message = f"the prompt file {call.prompts} cannot be read: {problem}"
-        findings.append(error("prompts-unreadable", message, "--prompts FILE, UTF-8, one prompt a line", "--prompts"))
-        return []
-    lines: list[Scalar] = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return [Layer(Source.CLI, "--prompts", {"sampling.prompts": Written(lines, Source.CLI, str(call.prompts))})]
+    prompts: list[Scalar] = [*read_prompts(call.cwd / call.prompts, str(call.prompts), findings)]
+    written = Written(prompts, Source.CLI, str(call.prompts))
+    return [Layer(Source.CLI, "--prompts", {"sampling.prompts": written})] if prompts else []
 
 
 def _choose_family(request: Request, preset: Preset | None, findings: list[Finding]) -> tuple[Family | None, Written]:

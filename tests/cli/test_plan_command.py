@@ -314,3 +314,21 @@ def test_a_usage_error_says_what_was_expected_and_whose_help_to_read(
     told = json.loads(capsys.readouterr().out)["error"]
     assert told["message"].startswith(message)
     assert told["hint"] == hint
+
+
+def test_prompts_come_from_the_file_and_an_empty_one_is_an_error(draw_dataset: Draw, in_folder: Path) -> None:
+    words = ("plan", "-p", "identity", "-d", str(draw_dataset(8)), "--prompts", "p.txt")
+    Path("p.txt").write_bytes(b"\xef\xbb\xbf{trigger} at sea\n  # later\n")
+    assert leaf(forge(*words)[1], "sampling.prompts")["value"] == ["ohwx at sea"]
+    Path("p.txt").write_text("")
+    code, answer = forge(*words)
+    assert code == 3
+    assert codes(answer, "error") == {"prompts-empty"}
+
+
+def test_prompts_that_no_picture_is_made_of_are_a_finding(draw_dataset: Draw, in_folder: Path) -> None:
+    Path("p.txt").write_text("{trigger} at sea\n")
+    _, answer = forge("plan", "-p", "identity", "-d", str(draw_dataset(8)), "--prompts", "p.txt", "--no-samples")
+    told = [each["message"] for each in answer["findings"] if each["where"] == "p.txt"]
+    assert len(told) == 1
+    assert "no pictures are sampled" in told[0]
