@@ -25,6 +25,11 @@ USABLE_SCHEDULERS = (
 MUCH_WARMUP = 0.5
 
 
+def _is_empty(plan: Plan) -> bool:
+    """Epochs of no pictures: that there are none was said, and their 0 steps prove nothing about the schedule."""
+    return not plan.schedule.steps.value
+
+
 def scheduler_known(plan: Plan, _context: Context) -> str | None:
     name = plan.optimizer.scheduler.value
     if name in USABLE_SCHEDULERS:
@@ -62,7 +67,7 @@ def constant_with_warmup_steps(plan: Plan, _context: Context) -> str | None:
 
 def warmup_outlasts_run(plan: Plan, _context: Context) -> str | None:
     warmup, steps = plan.schedule.warmup_steps.value, plan.schedule.steps.value
-    if warmup < steps:
+    if warmup < steps or _is_empty(plan):
         return None
     rate = plan.optimizer.learning_rate.value
     return f"warm-up takes {warmup} of {steps} steps: the learning rate never reaches {rate:g}"
@@ -89,7 +94,7 @@ def unseen_images(plan: Plan, _context: Context) -> str | None:
 
 
 def epochs_overruled(plan: Plan, context: Context) -> str | None:
-    if not context.choices.is_written("schedule.epochs"):
+    if not context.choices.is_written("schedule.epochs") or not plan.data.images.value:
         return None
     asked, given = context.choices.value("schedule.epochs"), plan.schedule.epochs.value
     if asked == given:
@@ -99,7 +104,7 @@ def epochs_overruled(plan: Plan, context: Context) -> str | None:
 
 def checkpoints_none(plan: Plan, _context: Context) -> str | None:
     every, steps = plan.schedule.checkpoint_every.value, plan.schedule.steps.value
-    if every < steps:
+    if every < steps or _is_empty(plan):
         return None
     return f"a checkpoint every {every} of {steps} steps means none before the end, and no pictures to compare"
 

@@ -332,3 +332,15 @@ def test_prompts_that_no_picture_is_made_of_are_a_finding(draw_dataset: Draw, in
     told = [each["message"] for each in answer["findings"] if each["where"] == "p.txt"]
     assert len(told) == 1
     assert "no pictures are sampled" in told[0]
+
+
+@pytest.mark.parametrize("dataset", ["nope", "empty"])
+def test_without_pictures_nothing_is_said_of_their_0_steps(dataset: str, in_folder: Path) -> None:
+    Path("empty").mkdir()
+    code, answer = forge("plan", "-p", "style-lokr", "-d", dataset)
+    assert code == 3
+    assert len(codes(answer, "error")) == 1
+    told = [each["message"] for each in answer["findings"] if each["where"].startswith(("style-lokr", "schedule"))]
+    assert [each for each in told if "0 steps" in each] == []
+    _, both = forge("plan", "-p", "identity", "-d", dataset, "--set", "schedule={epochs: 3, steps: 100}")
+    assert "epochs-overruled" not in codes(both, "warning")
