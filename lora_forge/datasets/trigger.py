@@ -62,7 +62,8 @@ def check_captions(facts: DatasetFacts, trigger: Written | None) -> list[Finding
     silent = bool(nameless) and not any(image.caption for subset in nameless for image in subset.images)
     if trigger is not None or not silent:
         return []
-    message = f"None of the {facts.images} images has a caption, and no trigger is given."
+    none = "The one image has no caption" if facts.images == 1 else f"None of the {facts.images:,} images has a caption"
+    message = f"{none}, and no trigger is given."
     hint = "Write captions, or give a word to train them under: --trigger ohwx"
     return [error("caption-none", message, hint, printable(str(facts.root)))]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from lora_forge.datasets.notes import counted
 from lora_forge.findings import Severity
 from lora_forge.plan.model import Plan
 from lora_forge.plan.rule import Context, Rule
@@ -80,7 +81,7 @@ def image_count(plan: Plan, context: Context) -> str | None:
     if sound is None or not images or sound.low <= images <= sound.high or style_diluted(plan, context):
         return None
     only = ", and 8 to 15 work only if all are very much in the style" if _is_few_style(images, context) else ""
-    return f"{images} images; {sound.low} to {sound.high} {sound.of} serve best{only}"
+    return f"{counted(images, 'image')}; {sound.low} to {sound.high} {sound.of} serve best{only}"
 
 
 def _is_few_style(images: int, context: Context) -> bool:

@@ -12,6 +12,7 @@ from lora_forge.plan.optimizers import FULL_STATE
 from lora_forge.plan.rule import Context, Rule
 
 GIB = 2**30
+UNITS = (("GiB", GIB), ("MiB", 2**20), ("KiB", 2**10))
 SMALL_CARD_GIB = 10
 DRIVER_GIB = 0.5
 """What a card may report above its nominal size."""
@@ -117,10 +118,22 @@ def no_fp8_small_card(plan: Plan, context: Context) -> str | None:
 
 
 def disk_space(plan: Plan, context: Context) -> str | None:
-    free, needed = context.machine.disk_free_gib, plan.outputs.disk_bytes.value / GIB
-    if free is None or needed <= free:
+    free, needed = context.machine.disk_free_gib, plan.outputs.disk_bytes.value
+    if free is None or needed <= free * GIB:
         return None
-    return f"checkpoints and caches take about {needed:.1f} GiB, and {free:.1f} GiB are free"
+    return f"checkpoints and caches take about {_amount(needed)}, and {_amount(free * GIB)} are free"
+
+
+def _amount(size_bytes: float) -> str:
+    """In the largest unit that is there at least once.
+
+    >>> _amount(2.5 * GIB), _amount(3_000_000), _amount(0)
+    ('2.5 GiB', '2.9 MiB', '0 bytes')
+    """
+    for unit, size in UNITS:
+        if size_bytes >= size:
+            return f"{size_bytes / size:.1f} {unit}"
+    return f"{size_bytes:.0f} bytes"
 
 
 ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lora_forge.datasets.notes import counted
 from lora_forge.findings import Severity
 from lora_forge.plan.model import Plan
 from lora_forge.plan.optimizers import is_schedule_free
@@ -70,7 +71,7 @@ def warmup_outlasts_run(plan: Plan, _context: Context) -> str | None:
     if warmup < steps or _is_empty(plan):
         return None
     rate = plan.optimizer.learning_rate.value
-    return f"warm-up takes {warmup} of {steps} steps: the learning rate never reaches {rate:g}"
+    return f"warm-up takes {warmup} of {counted(steps, 'step')}: the learning rate never reaches {rate:g}"
 
 
 def warmup_long(plan: Plan, _context: Context) -> str | None:
@@ -90,7 +91,8 @@ def unseen_images(plan: Plan, _context: Context) -> str | None:
     steps, epoch = plan.schedule.steps.value, plan.schedule.steps_per_epoch.value
     if steps >= epoch:
         return None
-    return f"{steps} steps end within the first epoch of {epoch}: some images are never seen"
+    end = "ends" if steps == 1 else "end"
+    return f"{counted(steps, 'step')} {end} within the first epoch of {epoch}: some images are never seen"
 
 
 def epochs_overruled(plan: Plan, context: Context) -> str | None:
@@ -99,14 +101,18 @@ def epochs_overruled(plan: Plan, context: Context) -> str | None:
     asked, given = context.choices.value("schedule.epochs"), plan.schedule.epochs.value
     if asked == given:
         return None
-    return f"schedule.epochs = {asked} gives way to {plan.schedule.steps.value:,} steps, which are {given} epochs"
+    steps = plan.schedule.steps.value
+    are = "is" if steps == 1 else "are"
+    return f"schedule.epochs = {asked} gives way to {counted(steps, 'step')}, which {are} {counted(given, 'epoch')}"
 
 
 def checkpoints_none(plan: Plan, _context: Context) -> str | None:
     every, steps = plan.schedule.checkpoint_every.value, plan.schedule.steps.value
     if every < steps or _is_empty(plan):
         return None
-    return f"a checkpoint every {every} of {steps} steps means none before the end, and no pictures to compare"
+    return (
+        f"a checkpoint every {every} of {counted(steps, 'step')} means none before the end, and no pictures to compare"
+    )
 
 
 def folder_repeats_unused(plan: Plan, context: Context) -> str | None:
@@ -116,7 +122,8 @@ def folder_repeats_unused(plan: Plan, context: Context) -> str | None:
     other = [name for name, repeats in said.items() if isinstance(used, int) and repeats != used]
     if not other:
         return None
-    return f"{used} repeats are used, as {_said_by(plan)}, not those of {', '.join(other)}"
+    are = "repeat is" if used == 1 else "repeats are"
+    return f"{used} {are} used, as {_said_by(plan)}, not those of {', '.join(other)}"
 
 
 def _said_by(plan: Plan) -> str:

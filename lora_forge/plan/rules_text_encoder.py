@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lora_forge.datasets.notes import counted
 from lora_forge.findings import Severity
 from lora_forge.plan.model import Plan
 from lora_forge.plan.rule import Context, Rule
@@ -65,14 +66,15 @@ def few_images(plan: Plan, _context: Context) -> str | None:
     images = plan.data.images.value
     if not _trains(plan) or not images or images >= FEW_IMAGES:
         return None
-    return f"a text encoder trained on {images} images over-fits to their captions; below {FEW_IMAGES} keep it frozen"
+    few = counted(images, "image")
+    return f"a text encoder trained on {few} over-fits to the captions; below {FEW_IMAGES} keep it frozen"
 
 
 def reg_count(plan: Plan, _context: Context) -> str | None:
     count = plan.data.reg_images.value
     if not count or 20 <= count <= 50:
         return None
-    return f"{count} regularization images; 20 to 50 generic ones of the class serve best"
+    return f"{counted(count, 'regularization image')}; 20 to 50 generic ones of the class serve best"
 
 
 def several_rates(plan: Plan, _context: Context) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Union, cast
 
 from lora_forge.datasets.facts import DatasetFacts, SubsetFacts
+from lora_forge.datasets.notes import counted
 from lora_forge.plan.buckets import BucketSettings
 from lora_forge.plan.cadence import checkpoint_every
 from lora_forge.plan.choices import BY_A_PERSON, Choices
@@ -67,9 +68,8 @@ def _asked_repeats(choices: Choices, dataset: DatasetFacts) -> Decided[Repeats] 
     if decided.source in BY_A_PERSON and _SAY.index(decided.source) > _SAY.index(first.source):
         return None
     other = cast("int", decided.value) or 1
-    names = [subset.folder.name for subset in dataset.train_subsets]
     value = {
-        _folder_key(subset, names): subset.repeats or other if subset.written else other
+        _folder_key(subset, dataset.train_subsets): subset.repeats or other if subset.written else other
         for subset in dataset.train_subsets
     }
     same = set(value.values())
@@ -77,9 +77,16 @@ def _asked_repeats(choices: Choices, dataset: DatasetFacts) -> Decided[Repeats] 
     return Decided(value=same.pop() if len(same) == 1 else value, source=first.source, why=why, where=first.where)
 
 
-def _folder_key(subset: SubsetFacts, names: Sequence[str]) -> str:
-    """The folder's name, or its path where two folders are called alike."""
-    return subset.folder.name if names.count(subset.folder.name) == 1 else str(subset.folder)
+def _folder_key(subset: SubsetFacts, subsets: Sequence[SubsetFacts]) -> str:
+    """The folder's name, or its path where two are called alike; of one named twice, each with its own figure."""
+    alike = [other.folder for other in subsets if other.folder.name == subset.folder.name]
+    if len(alike) == 1:
+        return subset.folder.name
+    return str(subset.folder) if alike.count(subset.folder) == 1 else _twice_key(subset)
+
+
+def _twice_key(subset: SubsetFacts) -> str:
+    return f"{subset.folder} × {subset.repeats if subset.written else 'as usual'}"
 
 
 def repeats_of(subset: SubsetFacts, repeats: Repeats) -> int:
@@ -88,7 +95,8 @@ def repeats_of(subset: SubsetFacts, repeats: Repeats) -> int:
         return subset.repeats or 1
     if isinstance(repeats, int):
         return repeats
-    return repeats[str(subset.folder)] if str(subset.folder) in repeats else repeats[subset.folder.name]
+    keys = (_twice_key(subset), str(subset.folder), subset.folder.name)
+    return next(repeats[key] for key in keys if key in repeats)
 
 
 def buckets_of(data: DataPlan) -> BucketSettings:
@@ -145,7 +153,7 @@ def _decide_steps(choices: Choices, epoch: EpochCount) -> Decided[int]:
     if epochs and (steps is None or epochs.layer > steps.layer) and choices.outranks_policy("schedule.epochs"):
         written = choices.of("schedule.epochs")
         count = cast("int", written.value)
-        why = f"{count} epochs × {epoch.steps} steps"
+        why = f"{counted(count, 'epoch')} × {counted(epoch.steps, 'step')}"
         return Decided(value=count * epoch.steps, source=written.source, why=why, where=written.where)
     decided = choices.sized("schedule.steps", choices.sizing.steps)
     if decided.value is None:
@@ -182,7 +190,7 @@ def _checkpoint_every(choices: Choices, steps: int) -> Decided[int]:
 
 def _steps_per_image(steps: int, images: int) -> Decided[float]:
     value = steps / images if images else 0.0
-    return Decided(value=value, source=Source.DATASET, why=f"{steps:,} optimizer steps ÷ {images} images")
+    return Decided(value=value, source=Source.DATASET, why=f"{steps:,} optimizer steps ÷ {counted(images, 'image')}")
 
 
 def _exposures(steps: int, epoch: EpochCount, images: int) -> Decided[float]:

@@ -63,11 +63,14 @@ def _leaves(section: type[Section], prefix: str) -> Iterator[tuple[str, object]]
 def nearest(word: str, known: Collection[str]) -> str | None:
     """The known key that was probably meant, or None.
 
-    A bare last part is enough where only one key ends in it.
+    A bare last part is enough where only one key ends in it; where the table is right,
+    the last part alone is compared, since sharing a table makes no two keys alike.
 
     >>> keys = ["network.rank", "network.alpha", "optimizer.learning_rate"]
     >>> nearest("netwrok.rnak", keys), nearest("rank", keys), nearest("zzz", keys)
     ('network.rank', 'network.rank', None)
+    >>> nearest("network.rnak", keys), nearest("network.every", keys)
+    ('network.rank', None)
     """
     if len(word) > _LONGEST_KEY:
         return None
@@ -76,8 +79,11 @@ def nearest(word: str, known: Collection[str]) -> str | None:
     same_end = [key for key in known if key.rpartition(".")[2] == word.rpartition(".")[2]]
     if len(same_end) == 1:
         return same_end[0]
-    lower = {key.lower(): key for key in sorted(known)}
-    close = get_close_matches(word.lower(), lower, n=1, cutoff=_CUTOFF)
+    table = word[: word.rfind(".") + 1]
+    inside = [key for key in known if table and key.rpartition(".")[0] + "." == table]
+    lower = {key.removeprefix(table).lower(): key for key in sorted(inside or known)}
+    wanted = word.removeprefix(table) if inside else word
+    close = get_close_matches(wanted.lower(), lower, n=1, cutoff=_CUTOFF)
     return lower[close[0]] if close else None
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lora_forge.presets.model import Preset
 
 _MOST_UNKNOWN = 50
+_SET_BY = {"sampling.every": "schedule.checkpoint_every"}
+"""What a plan shows and a preset does not say: the key that decides it."""
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -79,10 +81,18 @@ def _unknown_key(key: str, written: Written, known: frozenset[str]) -> Finding:
         hint = f"{above} is one value: write {above}={{{key.rpartition('.')[2]}: …}}, or the table in YAML."
     elif (asked := key.removeprefix("models.")) in RUN_KEYS:  # as forge.yaml names a model file
         hint = f"It belongs to the run, not to a preset: give it as --{asked.replace('_', '-')} or in forge.yaml."
+    elif key in _SET_BY:
+        hint = f"{_SET_BY[key]} sets it."
     else:
-        tables = ", ".join(sorted(table for table in sections_of(known) if "." not in table))
-        hint = did_you_mean(key, known, f"The tables are: {tables}.")
+        hint = did_you_mean(key, known, _otherwise(above, known))
     return error("unknown-key", f"There is no setting {cut(key)}.", hint, written.where)
+
+
+def _otherwise(table: str, known: frozenset[str]) -> str:
+    """What there is to choose from: the keys of a table that exists, or the tables."""
+    keys = sorted(leaf.removeprefix(f"{table}.") for leaf in known if table and leaf.startswith(f"{table}."))
+    tables = sorted(name for name in sections_of(known) if "." not in name)
+    return f"The keys of {table} are: {', '.join(keys)}." if keys else f"The tables are: {', '.join(tables)}."
 
 
 def _describe(

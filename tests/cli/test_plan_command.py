@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -342,5 +343,41 @@ def test_without_pictures_nothing_is_said_of_their_0_steps(dataset: str, in_fold
     assert len(codes(answer, "error")) == 1
     told = [each["message"] for each in answer["findings"] if each["where"].startswith(("style-lokr", "schedule"))]
     assert [each for each in told if "0 steps" in each] == []
-    _, both = forge("plan", "-p", "identity", "-d", dataset, "--set", "schedule={epochs: 3, steps: 100}")
+    said = ("--set", "schedule.epochs=3", "--set", "schedule.steps=100")
+    _, both = forge("plan", "-p", "identity", "-d", dataset, *said)
     assert "epochs-overruled" not in codes(both, "warning")
+
+
+def test_a_folder_named_twice_keeps_both_of_its_repeats(draw_dataset: Draw, in_folder: Path) -> None:
+    draw_dataset(2, name="project/photos")
+    Path("forge.yaml").write_text("preset: identity\ndataset:\n- {path: photos, repeats: 3}\n- {path: photos}\n")
+    _, answer = forge("plan")
+    assert "folder-repeats" not in codes(answer, "info")
+    assert sum(bucket["images"] for bucket in leaf(answer, "data.buckets")["value"]) == 2 * 3 + 2 * 2
+    assert "num_repeats = 3" in answer["data"]["rendered"]["dataset_toml"]
+    assert "num_repeats = 2" in answer["data"]["rendered"]["dataset_toml"]
+
+
+def test_one_is_not_counted_as_many(draw_dataset: Draw, in_folder: Path) -> None:
+    photos = str(draw_dataset(1, captions=False))
+    said = [f"--set=schedule.{key}" for key in ("epochs=9", "steps=1", "repeats=1")]
+    _, answer = forge("plan", "-p", "identity", "-d", photos, *said)
+    told = " ".join(f"{each['message']} {each['hint']}" for each in answer["findings"])
+    assert "The one image has no caption" in told
+    assert "gives way to 1 step, which is 1 epoch" in told
+    assert not re.search(r"\b1 (images|steps|epochs|repeats)\b", told)
+
+
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("sampling.every=7", "schedule.checkpoint_every sets it."),
+        ("sampling.xyzzy=7", "The keys of sampling are: enabled, guidance, prompts, seed, steps."),
+        ("sampling.sead=7", "Did you mean sampling.seed?"),
+    ],
+)
+def test_a_wrong_key_is_guessed_from_its_own_table_or_not_at_all(
+    setting: str, hint: str, draw_dataset: Draw, in_folder: Path
+) -> None:
+    _, answer = forge("plan", "-p", "identity", "-d", str(draw_dataset(2)), "--set", setting)
+    assert [each["hint"] for each in answer["findings"] if each["code"] == "unknown-key"] == [hint]

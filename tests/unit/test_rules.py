@@ -189,3 +189,8 @@ def test_the_table_of_rules_in_the_documents_is_current() -> None:
 def test_whoever_overrules_a_folders_repeats_is_named(case: Case, who: str) -> None:
     [message] = [found.message for found in plan_case(case).findings if found.code == "folder-repeats"]
     assert f" repeats are used, as {who}, not those of 10_ohwx" in message
+
+
+def test_a_tiny_disk_is_told_in_a_unit_that_shows_something() -> None:
+    [message] = [found.message for found in plan_case(Case(disk=0.003)).findings if found.code == "disk-space"]
+    assert "3.1 MiB are free" in message
