@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from lora_forge.settings import Source, Written
 from lora_forge.workflow.checking import plan_remarks
 from lora_forge.workflow.gather import Gathered, gather, readiness
 from lora_forge.workflow.invocation import Invocation
+from lora_forge.workflow.lora_name import decide_name, name_changed
 
 if TYPE_CHECKING:
     from lora_forge.datasets.look import Watch
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from lora_forge.plan.make import Planned
     from lora_forge.runs.directory import RunDir
 
-LONGEST_NAME = 100
 HELD_OUT = "held-out"
 """The staged folder of the images that validate."""
 
@@ -76,8 +75,9 @@ def plan_run(call: Invocation, watch: Watch | None = None) -> PlanResult:
     run_dir = call.cwd / (call.run_dir or _preview_run_dir(call, gathered, planned))
     rendered, problems = render_run(gathered, planned, run_dir)
     remarks = plan_remarks(gathered, planned, call.env, watch)
+    renamed = name_changed(gathered, planned.plan.name.value)
     ready = (*readiness(call, gathered), *unwritable_place(run_dir))
-    findings = (*gathered.findings, *_unsaid(gathered, planned), *remarks, *problems, *ready)
+    findings = (*gathered.findings, *_unsaid(gathered, planned), *renamed, *remarks, *problems, *ready)
     return PlanResult(gathered, planned, rendered, run_dir, findings)
 
 
@@ -143,7 +143,7 @@ def decide(gathered: Gathered) -> Planned:
             dataset=gathered.dataset,
             models=gathered.models,
             machine=gathered.machine,
-            name=_lora_name(gathered),
+            name=decide_name(gathered),
             family_choice=gathered.family_choice,
             trigger=gathered.trigger,
             gpus=gathered.request.gpus or Written(1, Source.DEFAULT, why="one GPU"),
@@ -228,17 +228,6 @@ def run_files(gathered: Gathered, planned: Planned, run: RunDir, attempt: int = 
         models={name: engine_path(run, path) for name, path in named_models(gathered).items()},
         tokenizers=gathered.request.path("tokenizers"),
     )
-
-
-def _lora_name(gathered: Gathered) -> Written:
-    """The file's name: as given, else trigger and preset; only characters that every filesystem takes."""
-    given, preset = gathered.request.name, gathered.preset.name
-    stem = given.value if given else f"{gathered.trigger.value or gathered.dataset.root.name}-{preset}"
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", str(stem)).lstrip(".-_")[:LONGEST_NAME] or preset
-    if given:
-        note = "" if safe == given.value else f"; {given.value!r} made safe for a file name"
-        return replace(given, value=safe, why=f"as given{note}")
-    return Written(safe, Source.DATASET, why="the trigger, or the folder, and the preset")
 
 
 def _preview_run_dir(call: Invocation, gathered: Gathered, planned: Planned) -> Path:

@@ -381,3 +381,24 @@ def test_a_wrong_key_is_guessed_from_its_own_table_or_not_at_all(
 ) -> None:
     _, answer = forge("plan", "-p", "identity", "-d", str(draw_dataset(2)), "--set", setting)
     assert [each["hint"] for each in answer["findings"] if each["code"] == "unknown-key"] == [hint]
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"), [("猫", "猫"), ("héé 日本", "héé_日本"), ("...", "identity"), ("猫" * 90, "猫" * 60)]
+)
+def test_a_name_in_any_script_is_kept_and_a_change_is_said(
+    asked: str, name: str, draw_dataset: Draw, in_folder: Path
+) -> None:
+    code, answer = forge("plan", "-p", "identity", "-d", str(draw_dataset(2)), "--name", asked)
+    assert code == 0
+    assert leaf(answer, "name")["value"] == name
+    assert f'output_name = "{name}"' in answer["data"]["rendered"]["train_toml"]
+    said = [each for each in answer["findings"] if each["code"] == "name-changed"]
+    assert [(each["severity"], each["where"]) for each in said] == ([] if asked == name else [("info", "--name")])
+    assert all(f"the files are called {name}." in each["message"] for each in said)
+
+
+def test_a_trigger_in_another_script_names_the_files(draw_dataset: Draw, in_folder: Path) -> None:
+    _, answer = forge("plan", "-p", "identity", "-d", str(draw_dataset(2)), "-t", "Лена")
+    assert leaf(answer, "name")["value"] == "Лена-identity"
+    assert "name-changed" not in codes(answer, "info")

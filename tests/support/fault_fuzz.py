@@ -38,7 +38,7 @@ NASTY = (
 )
 PLAIN = re.compile(r"[^\W_][\w .,;:()<>$%&|~!?+/-]*")
 """What people write: never refused. The engine's TOML reader cannot hold some mixes of quotes and backslashes."""
-SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+SAFE_NAME = re.compile(r"[^\W.-][^\s\x00-\x1f\x7f<>:;/\\\"'`$&|*?!(){}\[\]]*")
 ECHO = "import sys,json; print(json.dumps(sys.argv[1:]))"
 ARGUMENTS_AT_ONCE = 1000
 
