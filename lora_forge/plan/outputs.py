@@ -10,6 +10,7 @@ from lora_forge.plan.cadence import checkpoint_steps
 from lora_forge.plan.disk import files_bytes
 from lora_forge.plan.model import Decided, NetworkPlan, OutputsPlan, PrecisionPlan, SchedulePlan
 from lora_forge.plan.network import LoraSize, lora_size
+from lora_forge.presets.model import MOST_STEPS
 from lora_forge.settings import Source
 
 
@@ -31,7 +32,8 @@ def count_files(
 
 def decide_outputs(file: LoraFile, schedule: SchedulePlan, cache_bytes: int) -> OutputsPlan:
     steps, every = schedule.steps.value, schedule.checkpoint_every.value
-    checkpoints = checkpoint_steps(steps, every)
+    # a plan of more is refused (steps-too-many), and its list could take all memory before that is said
+    checkpoints = checkpoint_steps(min(steps, MOST_STEPS), every)
     files = files_bytes(file.size.data, file.size.header, len(checkpoints))
     caches = f" and {cache_bytes:,} bytes of caches" if cache_bytes else ""
     return OutputsPlan(

@@ -8,6 +8,7 @@ from lora_forge.plan.model import Plan
 from lora_forge.plan.optimizers import is_schedule_free
 from lora_forge.plan.rule import Context, Rule
 from lora_forge.presets.keys import meant
+from lora_forge.presets.model import MOST_STEPS
 from lora_forge.settings import Source
 
 USABLE_SCHEDULERS = (
@@ -79,6 +80,14 @@ def warmup_long(plan: Plan, _context: Context) -> str | None:
     if not steps * MUCH_WARMUP < warmup < steps:
         return None
     return f"warm-up takes {warmup} of {steps} steps, more than half of the run"
+
+
+def steps_too_many(plan: Plan, _context: Context) -> str | None:
+    """Written steps are bounded where they are read; epochs, repeats and images multiply."""
+    steps = plan.schedule.steps.value
+    if steps <= MOST_STEPS:
+        return None
+    return f"{steps:,} steps are more than the {MOST_STEPS:,} that a run may have"
 
 
 def warmup_never_moves(plan: Plan, _context: Context) -> str | None:
@@ -157,6 +166,7 @@ SCHEDULE_RULES: tuple[Rule, ...] = (
     Rule("warmup-outlasts-run", WARNING, WARMUP, "arithmetic", "obeys", warmup_outlasts_run, LESS_WARMUP),
     Rule("warmup-long", WARNING, WARMUP, "arithmetic", "obeys", warmup_long, LESS_WARMUP),
     Rule("warmup-only", ERROR, STEPS, "tn, the training loop", "obeys", warmup_never_moves, "at least 2 steps"),
+    Rule("steps-too-many", ERROR, STEPS, "presets/model.py", "", steps_too_many, "fewer epochs or repeats"),
     Rule("unseen-images", WARNING, STEPS, "arithmetic", "obeys", unseen_images, "more steps, or fewer repeats"),
     Rule(
         "epochs-overruled",

@@ -12,11 +12,31 @@ from typing import Annotated, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
+HIGHEST_SEED = 2**32 - 1
+"""numpy's bound: the engine seeds it too (accelerate's ``set_seed`` in train_network.py), and dies of a higher one."""
+HIGHEST_SAMPLE_SEED = 2**63 - 1
+"""torch alone is seeded for a picture, with 64 bits; a negative one would not be found in the picture's file name."""
+MOST_STEPS = 1_000_000
+"""A thousand times the usual run; beyond it, lists of checkpoints and of repeated images take all memory."""
+MOST_REPEATS = 10_000
+MOST_IN_A_STEP = 4_096
+HIGHEST_RANK = 16_384
+"""Wider than any layer of a known family; what is above would only fail to be allocated."""
+HIGHEST_ALPHA = 65_504.0
+"""The largest number that fp16 holds: a higher alpha would be saved as infinite."""
+MOST_SAMPLE_STEPS = 1_000
+"""The steps that the noise was trained in, and where the engine's own prompt reader stops."""
+WIDEST = 4_096
+
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
+InAStep = Annotated[int, Field(ge=1, le=MOST_IN_A_STEP)]
+Rank = Annotated[int, Field(ge=1, le=HIGHEST_RANK)]
+Alpha = Annotated[float, Field(gt=0, le=HIGHEST_ALPHA)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-Side = Annotated[int, Field(ge=64, le=4096)]
+Side = Annotated[int, Field(ge=64, le=WIDEST)]
 Ending = Annotated[str, Field(pattern=r"^\.[^/\\]+$")]
 ArgValue = Union[bool, int, float, str]
 
@@ -29,23 +49,23 @@ class Section(BaseModel):
 
 class Network(Section):
     kind: Literal["lora", "loha", "lokr"] = "lora"
-    rank: Positive | None = None
-    alpha: PositiveFloat | None = None
+    rank: Rank | None = None
+    alpha: Alpha | None = None
     dropout: Fraction | None = None
-    conv_rank: Positive | None = None
-    conv_alpha: PositiveFloat | None = None
+    conv_rank: Rank | None = None
+    conv_alpha: Alpha | None = None
     factor: Annotated[int, Field(ge=-1)] | None = None
     use_cp: bool | None = None
     args: dict[str, ArgValue] = Field(default_factory=dict)
 
 
 class Schedule(Section):
-    steps: Positive | None = None
-    repeats: Positive | None = None
-    epochs: Positive | None = None
-    batch_size: Positive = 1
-    grad_accum: Positive = 1
-    warmup_steps: NotNegative = 0
+    steps: Steps | None = None
+    repeats: Annotated[int, Field(ge=1, le=MOST_REPEATS)] | None = None
+    epochs: Steps | None = None
+    batch_size: InAStep = 1
+    grad_accum: InAStep = 1
+    warmup_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] = 0
     checkpoint_every: Positive | None = None
 
 
@@ -55,7 +75,7 @@ class Optimizer(Section):
     learning_rate: PositiveFloat = 1e-4
     text_encoder_learning_rate: Annotated[float, Field(ge=0)] | None = None
     scheduler: str = "constant"
-    scheduler_cycles: Positive | None = None
+    scheduler_cycles: Steps | None = None
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
 
 
@@ -63,7 +83,7 @@ class Data(Section):
     resolution: Side = 768
     min_bucket: Side = 384
     max_bucket: Side = 1024
-    bucket_step: Positive = 64
+    bucket_step: Annotated[int, Field(ge=1, le=WIDEST)] = 64
     upscale: bool = True
     validation: Positive | None = None
 
@@ -117,8 +137,8 @@ class Sampling(Section):
     enabled: bool = True
     prompts: list[str] = Field(default_factory=list)
     guidance: PositiveFloat = 3.5
-    steps: Positive = 20
-    seed: int = 42
+    steps: Annotated[int, Field(ge=1, le=MOST_SAMPLE_STEPS)] = 20
+    seed: Annotated[int, Field(ge=0, le=HIGHEST_SAMPLE_SEED)] = 42
 
 
 class Engine(Section):
@@ -135,7 +155,7 @@ class Preset(Section):
     families: list[str] = Field(min_length=1)
     subject: Literal["identity", "style", "any"] = "any"
     policy: str = "fixed"
-    seed: NotNegative = 42
+    seed: Annotated[int, Field(ge=0, le=HIGHEST_SEED)] = 42
     trigger_required: bool = False
     reg_images: Literal["none", "recommended", "required"] = "none"
     network: Network = Field(default_factory=Network)

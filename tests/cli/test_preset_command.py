@@ -100,6 +100,14 @@ def test_a_broken_preset_is_not_copied(in_folder: Path) -> None:
     assert not (in_folder / "presets").exists()
 
 
+def test_a_seed_that_would_kill_the_training_is_refused_by_every_check(draw_dataset: Draw, in_folder: Path) -> None:
+    (in_folder / "mine.yaml").write_text("extends: identity\nseed: 99999999999\n")
+    code, answer = forge("preset", "validate", "mine.yaml")
+    assert (code, [finding["where"] for finding in answer["findings"]]) == (3, ["mine.yaml:2:1"])
+    code, answer = forge("plan", "-p", "identity", "-d", str(draw_dataset()), "--set", "seed=4294967296")
+    assert (code, answer["findings"][0]["where"]) == (3, "--set seed")
+
+
 def test_show_says_what_the_policy_overrules(in_folder: Path) -> None:
     _, answer = forge("preset", "show", "identity")
     overruled = {key for key, leaf in answer["data"].items() if "overruled_by" in leaf}

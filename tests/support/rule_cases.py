@@ -101,6 +101,7 @@ BREAKS: dict[str, Case] = {
     "warmup-outlasts-run": Case({"schedule.warmup_steps": 5000}),
     "warmup-long": Case({"schedule.warmup_steps": 1500}),
     "warmup-only": Case({"schedule.steps": 1, "schedule.warmup_steps": 1}),
+    "steps-too-many": Case({"policy": "epochs", "schedule.epochs": 1_000_000}),
     "unseen-images": Case({"schedule.steps": 20}),
     "epochs-overruled": Case({"schedule.epochs": 3, "schedule.steps": 900}),
     "no-checkpoints": Case({"schedule.checkpoint_every": 5000}),

@@ -46,6 +46,15 @@ def test_the_highest_layer_wins_and_null_unwrites() -> None:
         ("network: {rank: 16.5}", "network.rank is 16.5; expected a whole number."),
         ("network: {rank: true}", "network.rank is true; expected a whole number."),
         ("network: {rank: 0}", "network.rank is 0; expected 1 or more."),
+        ("network: {rank: 16385}", "network.rank is 16385; expected 16384 at the most."),
+        ("network: {alpha: 1e30}", "network.alpha is 1e+30; expected 65504.0 at the most."),
+        ("schedule: {steps: 1000001}", "schedule.steps is 1000001; expected 1000000 at the most."),
+        ("schedule: {repeats: 10001}", "schedule.repeats is 10001; expected 10000 at the most."),
+        ("schedule: {batch_size: 4097}", "schedule.batch_size is 4097; expected 4096 at the most."),
+        ("data: {bucket_step: 4097}", "data.bucket_step is 4097; expected 4096 at the most."),
+        ("sampling: {steps: 1001}", "sampling.steps is 1001; expected 1000 at the most."),
+        ("sampling: {seed: -1}", "sampling.seed is -1; expected 0 or more."),
+        ("seed: 4294967296", "seed is 4294967296; expected 4294967295 at the most."),
         ("network: {alpha: true}", "network.alpha is true; expected a number."),
         ("network: {kind: lorra}", "network.kind is \"lorra\"; expected 'lora', 'loha' or 'lokr'."),
         ("network: 16", "network is 16; expected a table of keys: "),
@@ -93,6 +102,10 @@ def test_an_ending_needs_its_dot(ending: str, hint: str) -> None:
 def test_a_misspelt_choice_gets_the_nearest(kind: str, hint: str) -> None:
     (finding,) = findings_of(f"network: {{kind: {kind}}}\n")
     assert finding.hint == hint
+
+
+def test_the_highest_seed_of_the_engine_is_taken_and_a_picture_may_have_a_higher_one() -> None:
+    assert findings_of("seed: 4294967295\nsampling: {seed: 9223372036854775807}\n") == []
 
 
 def test_a_whole_number_is_fine_where_a_number_is_wanted() -> None:
