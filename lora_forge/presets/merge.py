@@ -58,6 +58,26 @@ def merge_layers(layers: Sequence[Layer]) -> tuple[Preset | None, dict[str, Orig
         return None, origins, findings + _describe(wrong.errors(include_url=False), origins, layers)
 
 
+def leave_out_wrong(layers: Sequence[Layer], families: Sequence[str]) -> tuple[Preset, frozenset[str]]:
+    """The preset without its wrong values, so that the rest of it can be judged; and which keys those are.
+
+    ``families`` stand in for its own, where those are missing or wrong.
+    """
+    from pydantic import ValidationError
+
+    from lora_forge.presets.model import Preset
+
+    known = preset_leaves()
+    values = {key: origin.written.value for key, origin in winners(layers).items() if key in known}
+    wrong: frozenset[str] = frozenset()
+    try:
+        Preset.model_validate(nest(values))
+    except ValidationError as mistakes:
+        wrong = frozenset(_locate(mistake)[0] for mistake in mistakes.errors(include_url=False)) & values.keys()
+    sound = {key: value for key, value in values.items() if key not in wrong}
+    return Preset.model_validate(nest({"name": "preset", "families": list(families), **sound})), wrong
+
+
 def without_missing(problems: Sequence[Finding], mistakes: Sequence[Finding]) -> list[Finding]:
     """The mistakes; what a file with ``problems`` of its own seems to lack is no second one."""
     return [each for each in mistakes if not problems or each.code != "preset-missing-key"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_forge.errors import InvalidInput
-from lora_forge.findings import Finding, Severity, error, warning
+from lora_forge.findings import Finding, Severity, warning
 from lora_forge.settings import Layer, Scalar, Source, Written
 
 if TYPE_CHECKING:
@@ -62,20 +61,23 @@ def gather(
     from lora_forge.project.request import gather_request, runs_folder
     from lora_forge.workflow.gather_dataset import hold_out_asked, import_dataset_file, read_dataset
     from lora_forge.workflow.gather_models import read_models
+    from lora_forge.workflow.gather_preset import judge_sound_part, read_preset
+    from lora_forge.workflow.judging import unsaid
     from lora_forge.workflow.preset_names import check_engine_names
 
     request, layers, findings = gather_request({**call.flags, "set": list(call.settings)}, call.env, call.cwd)
     request, layers = import_dataset_file(request, layers, call, findings)
     layers += _read_prompts(call, findings)
-    preset, origins = _read_preset(request, layers, call.cwd, findings)
-    family, choice = _choose_family(request, preset, findings)
-    extension = preset.captions.extension if preset else ".txt"
-    dataset = read_dataset(request, extension, findings)
-    if preset is not None:
-        findings += _untrusted(preset, origins, call)
+    read = read_preset(request, layers, call.cwd, findings)
+    preset, origins = read.preset, read.origins
+    family, choice = _choose_family(request, read.sound if read.knows_families else None, findings)
+    dataset = read_dataset(request, read.sound.captions.extension, findings)
+    findings += _untrusted(read.sound, origins, call)
     paths, models = read_models(request, family, call, findings)
+    machine = probe_machine(call.cwd / (call.run_dir or runs_folder(request, call.cwd)), env=call.env)
     if preset is None or family is None or dataset is None:
         findings += check_engine_names(origins, family)  # which else the rules of a plan judge
+        findings += unsaid(judge_sound_part(read, request, family, dataset, models, machine), findings)
         problems = [finding for finding in findings if finding.severity is Severity.ERROR]
         raise InvalidInput(
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} to mend before {purpose}",
@@ -84,7 +86,6 @@ def gather(
         )
     trigger = _trigger(request, dataset, findings)
     held_out = hold_out_asked(preset, dataset, call, findings)
-    machine = probe_machine(call.cwd / (call.run_dir or runs_folder(request, call.cwd)), env=call.env)
     return Gathered(
         request=request,
         preset=preset,
@@ -117,39 +118,6 @@ def readiness(call: Invocation, gathered: Gathered) -> list[Finding]:
         what = ", ".join(file.about for file in missing)
         findings.append(warning("model-missing", f"a training needs files nobody named: {what}", flags, "models"))
     return findings + missing_tokenizers(gathered.request, gathered.family, call)
-
-
-def _read_preset(
-    request: Request, overrides: list[Layer], cwd: Path, findings: list[Finding]
-) -> tuple[Preset | None, Mapping[str, Origin]]:
-    from lora_forge.errors import PresetError
-    from lora_forge.presets.loader import load_preset_layers, preset_folders
-    from lora_forge.presets.merge import merge_layers, without_missing
-    from lora_forge.workflow.preset_names import check_families, check_policy
-
-    name = request.text("preset")
-    if name is None and "preset" in request.unsound:
-        return None, {}
-    if name is None:
-        hint = "--preset identity, or `preset: identity` in forge.yaml; `forge preset ls` lists them"
-        findings.append(error("preset-missing", "no preset was named", hint, "preset"))
-        return None, {}
-    try:
-        layers, problems = load_preset_layers(name, folders=preset_folders(cwd), cwd=cwd)
-    except PresetError as unknown:
-        findings.append(
-            error(
-                "preset-unknown",
-                unknown.message,
-                unknown.hint,
-                request.preset.where if request.preset else "",
-            )
-        )
-        return None, {}
-    preset, origins, mistakes = merge_layers([*layers, *overrides])
-    unknown_policy = list(check_policy(origins))
-    findings += [*problems, *without_missing(problems, mistakes), *check_families(origins), *unknown_policy]
-    return None if unknown_policy else preset, origins
 
 
 def _read_prompts(call: Invocation, findings: list[Finding]) -> list[Layer]:

@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 def read_models(
     request: Request, family: Family | None, call: Invocation, findings: list[Finding]
 ) -> tuple[dict[str, Written], dict[str, ModelFacts]]:
-    """Where every model file is and what its header says; what nobody named is looked for in the usual places."""
+    """Where every model file is and what its header says; what nobody named is looked for in the usual places.
+
+    Without a family every file that was named is read all the same: whether it is there depends on none.
+    """
     from lora_forge.models.facts import read_model
     from lora_forge.models.header import InvalidModel
+    from lora_forge.project.request import MODEL_KEYS
 
     findings += [*_unusable_tokenizers(request, family), *_unused(request, family)]
     files = family.files if family else ()
-    paths = {file.name: named for file in files if (named := getattr(request, file.name)) is not None}
+    names = [file.name for file in files] if family else MODEL_KEYS
+    paths = {name: named for name in names if (named := getattr(request, name)) is not None}
     models: dict[str, ModelFacts] = {}
     for name, named in paths.items():
         try:

@@ -71,7 +71,7 @@ def plan_run(call: Invocation, watch: Watch | None = None) -> PlanResult:
         InvalidInput: there is no preset, family or dataset to plan with.
     """
     gathered = gather(call)
-    planned = decide(gathered)
+    planned = _decided(gathered)
     run_dir = call.cwd / (call.run_dir or _preview_run_dir(call, gathered, planned))
     rendered, problems = render_run(gathered, planned, run_dir)
     remarks = plan_remarks(gathered, planned, call.env, watch)
@@ -79,6 +79,14 @@ def plan_run(call: Invocation, watch: Watch | None = None) -> PlanResult:
     ready = (*readiness(call, gathered), *unwritable_place(run_dir))
     findings = (*gathered.findings, *_unsaid(gathered, planned), *renamed, *remarks, *problems, *ready)
     return PlanResult(gathered, planned, rendered, run_dir, findings)
+
+
+def _decided(gathered: Gathered) -> Planned:
+    """The plan; where the buckets have no meaning, and so there is none, what was read is told all the same."""
+    try:
+        return decide(gathered)
+    except PlanError as problem:
+        raise PlanError(problem.message, problem.hint, findings=gathered.findings) from problem
 
 
 def preview_run(call: Invocation) -> PlanResult:

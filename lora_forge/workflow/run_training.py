@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_forge.errors import EngineError
+from lora_forge.errors import EngineError, InvalidInput
 from lora_forge.findings import Finding
 from lora_forge.runs.signals import StopRequests, stop_on_signals
 from lora_forge.workflow.invocation import Invocation
-from lora_forge.workflow.planning import PlanResult, named_weights, plan_run
+from lora_forge.workflow.planning import PlanResult, has_errors, named_weights, plan_run
 from lora_forge.workflow.run_ending import conclude
 from lora_forge.workflow.run_layout import (
+    BLOCKERS,
     expected_lora,
     holding_new,
     lay_attempt,
@@ -63,9 +64,10 @@ def start_run(
     from lora_forge.runs.directory import next_run_dir
 
     if call.run_dir is not None:
-        with holding_new(call.cwd / call.run_dir):
+        folder = call.cwd / call.run_dir
+        with holding_named(folder, call):
             planned = notice(looked_plan(call, watcher))
-            return start_held(call, planned, call.cwd / call.run_dir, watcher, dry_run=dry_run, grace_s=grace_s)
+            return start_held(call, planned, folder, watcher, dry_run=dry_run, grace_s=grace_s)
     planned = notice(looked_plan(call, watcher))
     try:
         folder = next_run_dir(runs_folder(planned.gathered.request, call.cwd), planned.planned.plan.name.value)
@@ -73,6 +75,29 @@ def start_run(
         raise unwritable(problem) from problem
     with holding_new(folder, made=(folder,)):
         return start_held(call, planned, folder, watcher, dry_run=dry_run, grace_s=grace_s)
+
+
+@contextmanager
+def holding_named(folder: Path, call: Invocation) -> Iterator[None]:
+    """Hold the folder that was named; one that cannot be used is told with whatever else stops the training.
+
+    That another process holds it is told at once, and alone.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(holding_new(folder))
+        except InvalidInput as refused:
+            raise InvalidInput(refused.message, refused.hint, findings=obstacles(call)) from refused
+        yield
+
+
+def obstacles(call: Invocation) -> list[Finding]:
+    """What stops this training beside its run directory."""
+    try:
+        found = plan_run(call).findings
+    except InvalidInput as problem:
+        found = problem.findings
+    return [each for each in found if (has_errors([each]) or each.code in BLOCKERS) and each.where != "runs"]
 
 
 def looked_plan(call: Invocation, watcher: Watcher) -> PlanResult:

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from lora_forge.cli.app import app, run
 
 Draw = Any
+TOO_MANY_GPUS = {"cpu-processes", "gpu-count"}
+"""Of a machine without a card, and of one with some."""
 
 
 def forge(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -285,6 +287,55 @@ def test_a_run_directory_that_a_training_would_refuse_is_refused_by_the_plan(
     (in_folder / "empty").mkdir()
     for free in ("empty", "new"):
         assert forge("plan", "-p", "identity", "-d", str(folder), "--run-dir", free)[0] == 0
+
+
+@pytest.mark.parametrize("place", ["photos", "photos/000.txt/below"])
+def test_a_run_directory_that_cannot_be_used_hides_nothing_else(
+    place: str, draw_dataset: Draw, in_folder: Path
+) -> None:
+    folder = draw_dataset()
+    wrong = ("--set", "network.rnak=3", "--gpus", "99", "--clip-l", "nope")
+    asked = ("-p", "identity", "-d", str(folder), *wrong, "--run-dir", str(folder.parent / place))
+    code, answer = forge("train", *asked)
+    assert (code, "run directory" in answer["error"]["message"]) == (3, True)
+    assert {"unknown-key", "model-unusable"} <= codes(answer, "error")
+    assert TOO_MANY_GPUS & codes(answer, "error")
+    assert "run-dir-unwritable" not in codes(answer, "error")
+    assert not [*folder.glob(".*")]
+
+
+def test_a_wrong_value_hides_no_mistake_in_another_table(draw_dataset: Draw, in_folder: Path) -> None:
+    asked = ("-p", "identity", "-d", str(draw_dataset()), "--clip-l", "nope", "--gpus", "99")
+    settings = ("network.rank=x", "data.min_bucket=2048")
+    code, answer = forge("plan", *asked, *(word for each in settings for word in ("--set", each)))
+    assert code == 3
+    assert codes(answer, "error") - TOO_MANY_GPUS == {"preset-value", "model-unusable", "bucket-min"}
+    assert TOO_MANY_GPUS & codes(answer, "error")
+
+
+def test_a_rule_never_compares_with_what_nobody_wrote(draw_dataset: Draw, in_folder: Path) -> None:
+    asked = ("-p", "identity", "-d", str(draw_dataset()))
+    for setting in ("data.resolution=1024px", "policy=tirs"):
+        written = ("--set", setting, "--set", "data.min_bucket=1000", "--set", "schedule.checkpoint_every=9000")
+        _, answer = forge("plan", *asked, *written)
+        assert codes(answer, "error") <= {"preset-value", "policy-unknown", "bucket-min"}
+        assert ("bucket-min" in codes(answer, "error")) == setting.startswith("policy")
+
+
+def test_a_misspelt_preset_hides_neither_files_nor_keys_nor_gpus(in_folder: Path) -> None:
+    asked = ("-p", "identitee", "-d", "nope", "--model", "nope", "--gpus", "99")
+    code, answer = forge("plan", *asked, "--set", "network.rnak=4", "--set", "data.resolution=1")
+    assert code == 3
+    assert {"preset-unknown", "model-unusable", "unknown-key", "preset-value", "cpu-processes"} <= codes(
+        answer, "error"
+    )
+    assert not {"preset-missing-key", "bucket-max", "no-steps"} & codes(answer, "error")
+
+
+def test_buckets_without_a_meaning_hide_no_misspelt_key(draw_dataset: Draw, in_folder: Path) -> None:
+    asked = ("-p", "identity", "-d", str(draw_dataset()), "--set", "data.bucket_step=1024")
+    code, answer = forge("plan", *asked, "--set", "network.rnak=4")
+    assert (code, answer["error"]["code"], codes(answer, "error")) == (3, "invalid-plan", {"unknown-key"})
 
 
 def test_a_plan_for_a_run_directory_in_use_says_how_to_go_on(draw_dataset: Draw, in_folder: Path) -> None:
