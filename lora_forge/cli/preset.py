@@ -90,12 +90,16 @@ def cp(
 
 @app.command()
 def validate(preset: NameOrPath, as_json: AsJson = False) -> None:
-    """Check a preset: every mistake with file, line, column and what was expected."""
+    """Check a preset: every mistake with file, line, column and what was expected.
+
+    It is also held to the rules of a plan for its first family, as far as no dataset and no machine is needed.
+    """
 
     def use_case() -> Facts:
-        described = _described(preset)
-        valid = described.exit_code == 0
-        return Facts({"preset": preset, "valid": valid}, described.findings, described.exit_code)
+        from lora_forge.workflow.preset_validation import validate_preset
+
+        findings, exit_code = validate_preset(preset, Path.cwd())
+        return Facts({"preset": preset, "valid": exit_code == 0}, findings, exit_code)
 
     def as_text(facts: Facts, out: Console) -> None:
         verdict = "[green]valid[/]" if facts.exit_code == 0 else "[red]not valid[/]"

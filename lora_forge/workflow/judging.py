@@ -98,7 +98,7 @@ def _planned(given: Ingredients) -> Planned | Finding:
 def _small_dataset() -> DatasetFacts:
     from lora_forge.datasets.facts import DatasetFacts, ImageFacts, SubsetFacts
 
-    shapes = ((1024, 1024), (832, 1216), (1216, 832), (768, 1024)) * 6
+    shapes = ((1024, 1024), (832, 1216), (1216, 832), (768, 1024))
     images = tuple(
         ImageFacts(f"{n:02}.png", *shape, f"trigger, scene {n}", f"{n:02}.txt") for n, shape in enumerate(shapes)
     )

@@ -108,6 +108,45 @@ def test_a_seed_that_would_kill_the_training_is_refused_by_every_check(draw_data
     assert (code, answer["findings"][0]["where"]) == (3, "--set seed")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("engine: {options: {max_train_steps: 4}}", "engine-option-owned 2:20"),
+        ("engine: {options: {wandb_api_key: abc}}", "engine-option-secret 2:20"),
+        ("data: {min_bucket: 2048}", "bucket-min 2:8"),
+        ("data: {bucket_step: 7}", "bucket-step 2:8"),
+        ("data: {bucket_step: 2048}", "bucket-step 2:8"),
+        ('precision: {mixed: "no"}', "fp8-mixed 2:13"),
+        ("memory: {blocks_to_swap: 99}", "blocks-to-swap 2:10"),
+    ],
+)
+def test_a_preset_that_no_plan_accepts_is_not_valid(text: str, said: str, in_folder: Path) -> None:
+    (in_folder / "mine.yaml").write_text(f"extends: identity\n{text}\n")
+    code, answer = forge("preset", "validate", "mine.yaml")
+    found = [f"{finding['code']} {finding['where'].removeprefix('mine.yaml:')}" for finding in answer["findings"]]
+    assert (code, answer["data"]["valid"], found) == (3, False, [said])
+
+
+def test_a_preset_is_told_all_its_mistakes_at_once(in_folder: Path) -> None:
+    lines = (
+        "extends: identity",
+        "network: {rank: x}",
+        "engine: {options: {output_dir: /tmp, wandb_api_key: abc, foo: 1}}",
+        "optimizer: {args: {a: 1}}",
+        "memory: {blocks_to_swap: 99}",
+        "rnk: 3",
+    )
+    (in_folder / "mine.yaml").write_text("\n".join(lines))
+    _, answer = forge("preset", "validate", "mine.yaml")
+    assert {finding["where"].split(":")[1] for finding in answer["findings"]} == {"2", "3", "4", "5", "6"}
+    assert sum(finding["where"].startswith("mine.yaml:3") for finding in answer["findings"]) == 3
+
+
+def test_a_preset_that_leaves_something_to_the_call_is_valid(in_folder: Path) -> None:
+    (in_folder / "mine.yaml").write_text("families: [sdxl]\nreg_images: none\n")
+    assert forge("preset", "validate", "mine.yaml")[0] == 0
+
+
 def test_show_says_what_the_policy_overrules(in_folder: Path) -> None:
     _, answer = forge("preset", "show", "identity")
     overruled = {key for key, leaf in answer["data"].items() if "overruled_by" in leaf}
