@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from lora_forge.presets.loader import (
     preset_folders,
     shown_path,
 )
+from lora_forge.presets.merge import MISSING_KEY, merge_layers
 from lora_forge.presets.yaml_nodes import Document, Entry, ScalarNode, TableNode, compose
 from lora_forge.settings import Value, winners
 
@@ -52,15 +55,7 @@ def copy_preset(name_or_path: str, destination: str | None, cwd: Path) -> Copied
     target = _target(source, destination, cwd)
     _refuse_existing(target, cwd)
     before = _values(str(source), cwd)
-    text = _with_schema_line(_with_extends_from(source, target))
-    try:
-        write_new(target, text)
-        schema, findings = write_schema(target.parent, cwd)
-    except FileExistsError as exists:
-        raise _exists(target, cwd) from exists
-    except OSError as problem:
-        message = f"{shown_path(target, cwd)} cannot be written: {problem.strerror or problem}"
-        raise PresetError(message, "give another place: forge preset cp NAME FILE.yaml") from problem
+    schema, findings = _write_both(target, _with_schema_line(_with_extends_from(source, target)), cwd)
     _check_same(before, target, cwd)
     return CopiedPreset(source, target, schema, findings)
 
@@ -77,14 +72,51 @@ def write_schema(folder: Path, cwd: Path) -> tuple[Path, tuple[Finding, ...]]:
     path = folder / SCHEMA_FILE
     marked = {"$comment": f"{_SCHEMA_MARK} {__version__}", **preset_schema()}
     text = json.dumps(marked, indent=2) + "\n"
-    if not os.path.lexists(path):
-        write_new(path, text)
-    elif not _is_ours(path):
+    with suppress(FileExistsError):  # also where another copy is quicker
+        if not os.path.lexists(path):
+            write_new(path, text)
+    if not _is_ours(path):
         message = f"{shown_path(path, cwd)} was not written by forge and is left as it is."
         return path, (info("schema-kept", message, "forge preset schema prints the current one", str(path)),)
-    elif path.read_text(encoding="utf-8") != text:
+    if path.read_text(encoding="utf-8") != text:
         write_over(path, text)
     return path, ()
+
+
+def _write_both(target: Path, text: str, cwd: Path) -> tuple[Path, tuple[Finding, ...]]:
+    """The copy and the schema beside it; of a copy that fails nothing is left, so that it can be tried again.
+
+    Raises:
+        PresetError: which of the two could not be written.
+    """
+    missing = [folder for folder in target.parents if not folder.exists()]
+    try:
+        with _told_if_unwritable(target, cwd):
+            write_new(target, text)
+        try:
+            with _told_if_unwritable(target.parent / SCHEMA_FILE, cwd):
+                return write_schema(target.parent, cwd)
+        except BaseException:
+            target.unlink()
+            raise
+    except BaseException:
+        with suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def _told_if_unwritable(path: Path, cwd: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as exists:
+        raise _exists(path, cwd) from exists
+    except OSError as problem:
+        full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some space, then try again" if full else "give another place: forge preset cp NAME FILE.yaml"
+        message = f"{shown_path(path, cwd)} cannot be written: {problem.strerror or problem}"
+        raise PresetError(message, hint) from problem
 
 
 def _target(source: Path, destination: str | None, cwd: Path) -> Path:
@@ -127,7 +159,8 @@ def _values(preset: str, cwd: Path) -> Mapping[str, Value]:
         PresetError: the preset has mistakes, which a copy would only spread.
     """
     layers, problems = load_preset_layers(preset, folders=preset_folders(cwd), cwd=cwd)
-    wrong = [problem for problem in problems if problem.severity is Severity.ERROR]
+    mistakes = [each for each in merge_layers(layers)[2] if each.code != MISSING_KEY]  # another may extend it
+    wrong = [problem for problem in (*problems, *mistakes) if problem.severity is Severity.ERROR]
     if wrong:
         raise PresetError(f"{cut(preset)} has mistakes; nothing was copied.", "mend them first", findings=wrong)
     return {key: origin.written.value for key, origin in winners(layers).items() if key != "name"}

@@ -28,7 +28,8 @@ def write_new(path: Path, text: str) -> None:
             raise
         except OSError:  # a filesystem without hard links: exclusive, though not atomic
             _write_exclusively(path, text)
-    sync_directory(path.parent)
+    with _gone_if_it_fails(path):
+        sync_directory(path.parent)
 
 
 def write_over(path: Path, text: str) -> None:
@@ -79,5 +80,18 @@ def _written_beside(path: Path, text: str, mode: int = _MODE) -> Iterator[Path]:
 
 
 def _write_exclusively(path: Path, text: str) -> None:
-    with path.open("x", encoding="utf-8", newline="\n") as file:
+    with path.open("x", encoding="utf-8", newline="\n") as file, _gone_if_it_fails(path):
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _gone_if_it_fails(path: Path) -> Iterator[None]:
+    """A new file that could not be brought to disk whole would stand in the way of the next try."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from lora_forge.presets.model import Preset
 
+MISSING_KEY = "preset-missing-key"
 _MOST_UNKNOWN = 50
 _SET_BY = {"sampling.every": "schedule.checkpoint_every"}
 """What a plan shows and a preset does not say: the key that decides it."""
@@ -80,7 +81,7 @@ def leave_out_wrong(layers: Sequence[Layer], families: Sequence[str]) -> tuple[P
 
 def without_missing(problems: Sequence[Finding], mistakes: Sequence[Finding]) -> list[Finding]:
     """The mistakes; what a file with ``problems`` of its own seems to lack is no second one."""
-    return [each for each in mistakes if not problems or each.code != "preset-missing-key"]
+    return [each for each in mistakes if not problems or each.code != MISSING_KEY]
 
 
 def _unknown_keys(layer: Layer) -> list[Finding]:
@@ -144,7 +145,7 @@ def _mistake(
 ) -> Finding:
     if key not in origins:
         where = next((layer.label for layer in reversed(layers) if layer.source is Source.PRESET), "")
-        return error("preset-missing-key", f"{key} is missing.", f"Add {key}: to the preset.", where)
+        return error(MISSING_KEY, f"{key} is missing.", f"Add {key}: to the preset.", where)
     value = group[0]["input"]
     message = f"{cut(place)} is {shown(value)}; expected {_expected(group)}."
     where = origins[key].written.place(place.removeprefix(f"{key}."))

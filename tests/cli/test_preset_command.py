@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from lora_forge.cli.app import app
+from lora_forge.errors import PresetError
+from lora_forge.presets.copying import copy_preset
 
 Draw = Any
 SHIPPED = ("adaptive", "face-loha", "fast-iteration", "high-fidelity", "identity", "style", "style-lokr")
@@ -145,6 +150,34 @@ def test_a_preset_is_told_all_its_mistakes_at_once(in_folder: Path) -> None:
 def test_a_preset_that_leaves_something_to_the_call_is_valid(in_folder: Path) -> None:
     (in_folder / "mine.yaml").write_text("families: [sdxl]\nreg_images: none\n")
     assert forge("preset", "validate", "mine.yaml")[0] == 0
+
+
+@contextmanager
+def files_at_most(size_bytes: int) -> Iterator[None]:
+    """A disk on which no file can grow beyond this, as on one that is nearly full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(("room", "failed"), [(6_000, "preset.schema.json"), (100, "identity.yaml")])
+def test_of_a_copy_that_fails_nothing_is_left_and_the_file_that_failed_is_named(
+    room: int, failed: str, in_folder: Path
+) -> None:
+    with files_at_most(room), pytest.raises(PresetError, match=failed):
+        copy_preset("identity", None, in_folder)
+    assert list(in_folder.iterdir()) == []
+    assert forge("preset", "cp", "identity")[0] == 0
+
+
+def test_a_preset_with_a_misspelt_key_is_not_copied(in_folder: Path) -> None:
+    (in_folder / "mine.yaml").write_text("extends: identity\nnetwork: {rnak: 3}\n")
+    code, answer = forge("preset", "cp", "mine.yaml", "yours")
+    assert (code, [finding["code"] for finding in answer["findings"]]) == (3, ["unknown-key"])
+    assert not (in_folder / "presets").exists()
 
 
 def test_show_says_what_the_policy_overrules(in_folder: Path) -> None:
