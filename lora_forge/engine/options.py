@@ -90,20 +90,27 @@ def _unknown(table: OptionTable, key: str) -> list[Finding]:
     from lora_forge.findings import error
 
     message = f"{table.script} has no option '{key}'"
-    return [error("engine-option-unknown", message, did_you_mean(key, table.options), key)]
+    hint = did_you_mean(key, table.options) or NO_SUCH_OPTION
+    return [error("engine-option-unknown", message, hint, key)]
 
 
 def _check_value(option: Option, value: object) -> list[Finding]:
     from lora_forge.findings import error
 
     if fault := _type_fault(option, value):
-        return [error("engine-option-type", f"'{option.dest}' {fault}, not {value!r}", "", option.dest)]
+        hint = f"write {option.dest}: {_example(option)}, for example"
+        return [error("engine-option-type", f"'{option.dest}' {fault}, not {value!r}", hint, option.dest)]
     if option.choices is not None and value not in option.choices:
         allowed = ", ".join(str(choice) for choice in option.choices if choice is not None)
         message = f"'{option.dest}' cannot be {value!r}"
         hint = did_you_mean(str(value), map(str, option.choices)) or f"one of: {allowed}"
         return [error("engine-option-choice", message, hint, option.dest)]
     return []
+
+
+def _example(option: Option) -> str:
+    example = EXAMPLES[option.kind]
+    return example if option.nargs is None else f"[{example}]"
 
 
 def _type_fault(option: Option, value: object) -> str:
@@ -118,6 +125,8 @@ def _type_fault(option: Option, value: object) -> str:
     return "must hold values of one type only (the engine's TOML reader refuses [1e-4, 0])" if mixed else ""
 
 
+NO_SUCH_OPTION = "leave it out; what forge itself has words for: forge preset schema"
+EXAMPLES = {"str": "text", "Path": "a/path", "bool": "true", "int": "1", "float": "0.1", "int_or_float": "100"}
 KINDS = {
     "str": "text",
     "Path": "a path",

@@ -130,3 +130,9 @@ def test_what_the_engine_refuses_in_a_dataset_is_said_with_its_place(
 def test_folders_and_metadata_do_not_mix_in_one_dataset() -> None:
     document = {"datasets": [{"subsets": [{"image_dir": "/d"}, {"metadata_file": "m.json"}]}]}
     assert "mixes" in check_dataset_document(document)[0].message
+
+
+@pytest.mark.parametrize(("key", "value"), [("foo", 1), ("min_timestep", "x"), ("optimizer_args", 3), ("xformers", 1)])
+def test_every_refused_option_says_what_to_try(key: str, value: OptionValue) -> None:
+    (finding,) = check_options(load_options("flux_train_network"), {key: value})
+    assert finding.hint
