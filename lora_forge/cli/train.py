@@ -43,7 +43,11 @@ def train(
     trust_code: o.TrustCode = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Lay out the run directory; start nothing.")] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the latest unfinished run of this name, or with --run-dir.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the latest unfinished run of this name, or with --run-dir; without any, begin anew.",
+        ),
     ] = False,
     grace: Annotated[
         float, typer.Option("--grace", help="Seconds a stopped training may take to save its state.", min=0)

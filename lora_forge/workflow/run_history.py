@@ -212,9 +212,9 @@ def train_again(call: Invocation, runs: Path, wanted: str, watcher: Watcher) -> 
     again, record = reproduce_call(call, runs, wanted)
     said: list[Finding] = []
 
-    def notice(planned: PlanResult) -> PlanResult:
+    def notice(planned: PlanResult) -> list[Finding]:
         said[:] = (_not_matched(each) for each in _unmatched(planned, record))
-        return replace(planned, findings=(*planned.findings, *said))
+        return said
 
     try:
         return start_run(again, watcher, notice=notice)

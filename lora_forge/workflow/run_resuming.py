@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from lora_forge.findings import Finding, Severity, info, warning
 from lora_forge.runs.signals import stop_on_signals
 from lora_forge.workflow.invocation import Invocation
 from lora_forge.workflow.planning import PlanResult
+from lora_forge.workflow.run_choosing import begun_anew, latest, nothing_unfinished, plan_to_go_on
 from lora_forge.workflow.run_comparing import compare, named_as_begun
 from lora_forge.workflow.run_ending import commit_final, finish
 from lora_forge.workflow.run_layout import show_holdout
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from lora_forge.runs.directory import RunDir
     from lora_forge.runs.events import Event
     from lora_forge.runs.record import RunRecord, State
-
-MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,8 @@ Result: TypeAlias = "RunResult | AlreadyDone"
 def resume_run(call: Invocation, watcher: Watcher, *, grace_s: float = STOP_GRACE_S) -> Result:
     """Go on with the named run directory, else with the latest unfinished run of this name; without any, begin one.
 
+    One command then serves a job that may be cut off at any time; that it begins is told before it does.
+
     Raises:
         InvalidInput: what was asked for would be another training, or the run cannot be read.
         Locked: the run is being trained.
@@ -77,53 +77,14 @@ def resume_run(call: Invocation, watcher: Watcher, *, grace_s: float = STOP_GRAC
     if call.run_dir is not None:
         folder = call.cwd / call.run_dir
         if not folder.is_dir() or not any(folder.iterdir()):
-            return start_run(call, watcher, grace_s=grace_s)
+            return start_run(call, watcher, grace_s=grace_s, notice=lambda _: begun_anew(f"no run in {folder}"))
         return resume_folder(folder, call, watcher, grace_s=grace_s)
-    planned = _plan_to_go_on(call)
-    folder_found = _latest(call, planned)
+    planned = plan_to_go_on(call)
+    folder_found = latest(call, planned)
     if folder_found is None:
-        return start_run(call, watcher, grace_s=grace_s)
+        nothing = begun_anew(nothing_unfinished(call, planned))
+        return start_run(call, watcher, grace_s=grace_s, notice=lambda _: nothing)
     return resume_folder(folder_found, replace(call, run_dir=folder_found), watcher, grace_s=grace_s, asked=planned)
-
-
-def _plan_to_go_on(call: Invocation) -> PlanResult:
-    """The plan whose name is looked for; where no preset is named, a run still goes on by its own name.
-
-    Raises:
-        InvalidInput: as ``ready_plan``.
-    """
-    try:
-        return ready_plan(call)
-    except InvalidInput as problem:
-        hint = _resume_hint(call)
-        if not hint or not any(each.code == "preset-missing" for each in problem.findings):
-            raise
-        findings = [replace(each, hint=hint) if each.code == "preset-missing" else each for each in problem.findings]
-        raise type(problem)(problem.message, problem.hint, findings=findings) from problem
-
-
-def _resume_hint(call: Invocation) -> str:
-    """How to go on with what lies unfinished in the runs folder; empty where nothing does."""
-    from lora_forge.project.request import gather_request, runs_folder
-    from lora_forge.runs.shelf import shelved
-
-    runs = runs_folder(gather_request(call.flags, call.env, call.cwd)[0], call.cwd)
-    names = [run.folder.name for run in shelved(runs) if run.status in ("stopped", "failed", "new")]
-    where = f" --runs {shlex.quote(str(call.flags['runs']))}" if "runs" in call.flags else ""
-    if not names:
-        return ""
-    if len(names) == 1:
-        return f"forge runs resume {shlex.quote(names[0])}{where}"
-    return f"forge runs resume ID{where}, with one of {', '.join(names[:MOST_NAMED])}; forge runs ls{where} shows them"
-
-
-def _latest(call: Invocation, planned: PlanResult) -> Path | None:
-    from lora_forge.project.request import runs_folder
-    from lora_forge.runs.ledger import has_ledger
-    from lora_forge.runs.shelf import numbered, unfinished
-
-    runs, name = runs_folder(planned.gathered.request, call.cwd), planned.planned.plan.name.value
-    return unfinished(runs, name) or next(filter(has_ledger, numbered(runs, name)), None)
 
 
 def resume_folder(
@@ -164,7 +125,8 @@ def _refuse_foreign(folder: Path) -> None:
 def _begin_again(run: RunDir, call: Invocation, watcher: Watcher, grace_s: float) -> RunResult:
     """A run that was killed while it was laid out: nothing had begun, so begin."""
     _refuse_foreign(run.path)
-    return start_held(call, looked_plan(call, watcher), run.path, watcher, dry_run=False, grace_s=grace_s)
+    planned = looked_plan(call, watcher, lambda _: begun_anew(f"no run had begun in {run.path}"))
+    return start_held(call, planned, run.path, watcher, dry_run=False, grace_s=grace_s)
 
 
 def already_done(run: RunDir, record: RunRecord) -> AlreadyDone:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lora_forge.errors import EngineError, InvalidInput
 from lora_forge.findings import Finding
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from lora_forge.runs.outcome import Outcome
     from lora_forge.runs.record import State
 
+Notice: TypeAlias = "Callable[[PlanResult], Sequence[Finding]]"
+"""What a caller has to say of a plan that is fit to run."""
 HARMLESS_EARLY = ("lora-untrained",)
 """No fault in a numbered checkpoint: the first steps may be warm-up from learning rate 0."""
 
@@ -48,11 +50,11 @@ def start_run(
     *,
     dry_run: bool = False,
     grace_s: float = STOP_GRACE_S,
-    notice: Callable[[PlanResult], PlanResult] = lambda planned: planned,
+    notice: Notice = lambda _: (),
 ) -> RunResult:
     """Plan, lay out the run directory, train, and verify what came out.
 
-    ``notice`` may add to what was noticed of the plan, once it is fit to run.
+    What ``notice`` sees in the plan, once that is fit to run, is told with it.
 
     Raises:
         InvalidInput: the plan has errors, a model file is missing, or the run directory cannot be made.
@@ -66,9 +68,9 @@ def start_run(
     if call.run_dir is not None:
         folder = call.cwd / call.run_dir
         with holding_named(folder, call):
-            planned = notice(looked_plan(call, watcher))
+            planned = looked_plan(call, watcher, notice)
             return start_held(call, planned, folder, watcher, dry_run=dry_run, grace_s=grace_s)
-    planned = notice(looked_plan(call, watcher))
+    planned = looked_plan(call, watcher, notice)
     try:
         folder = next_run_dir(runs_folder(planned.gathered.request, call.cwd), planned.planned.plan.name.value)
     except OSError as problem:
@@ -100,10 +102,11 @@ def obstacles(call: Invocation) -> list[Finding]:
     return [each for each in found if (has_errors([each]) or each.code in BLOCKERS) and each.where != "runs"]
 
 
-def looked_plan(call: Invocation, watcher: Watcher) -> PlanResult:
+def looked_plan(call: Invocation, watcher: Watcher, notice: Notice = lambda _: ()) -> PlanResult:
     """The plan of a new training: every picture was looked at, and nothing is written before it is fit to run."""
     with watcher.looking() as watch:
-        return ready_plan(call, watch)
+        planned = ready_plan(call, watch)
+    return replace(planned, findings=(*planned.findings, *notice(planned)))
 
 
 def ready_plan(call: Invocation, watch: Watch | None = None) -> PlanResult:

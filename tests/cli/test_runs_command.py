@@ -333,6 +333,13 @@ def test_resuming_without_a_preset_lists_the_runs_that_are_unfinished(runs: Path
     assert hint_for_the_preset().startswith("forge runs resume ID, with one of failed-001, killed-001, stopped-001;")
 
 
+def test_resuming_without_a_preset_where_nothing_is_unfinished_says_both(in_folder: Path) -> None:
+    result = CliRunner().invoke(app, ["train", "--resume", "--json"])
+    findings = {each["code"]: each["message"] for each in json.loads(result.stdout)["findings"]}
+    assert (result.exit_code, findings["preset-missing"]) == (3, "no preset was named")
+    assert findings["nothing-to-resume"] == "no unfinished run under runs"
+
+
 def test_the_list_names_its_columns_and_every_row_stands_below_them(runs: Path) -> None:
     header, *rows = text("ls").splitlines()
     assert header.split() == ["run", "status", "steps", "loss", "LoRA", "begun"]

@@ -295,7 +295,10 @@ def test_a_finished_run_says_so_and_starts_nothing(world: World, undisturbed: fa
 
 def test_resume_finds_the_latest_unfinished_run_of_the_name(tmp_path: Path) -> None:
     world = World(tmp_path)
-    assert world.forge(*world.arguments("--resume"))[0] == 0, "without any run, it begins one"
+    code, told = world.forge(*world.arguments("--resume"))
+    assert code == 0, "without any run, it begins one"
+    said = [each["message"] for each in told["findings"] if each["code"] == "nothing-to-resume"]
+    assert said == [f"no unfinished run of {NAME} under runs: beginning anew"]
     process = world.train(FAKE_STEP_S="0.4")
     second = world.project / "runs" / f"{NAME}-002"
     wait_until(lambda: len(steps_taken(second)) >= 4, process)
@@ -304,6 +307,7 @@ def test_resume_finds_the_latest_unfinished_run_of_the_name(tmp_path: Path) -> N
     assert ended(process)[0] == 143
     code, told = world.forge(*world.arguments("--resume"))
     assert (code, Path(told["data"]["run_dir"]).name) == (0, f"{NAME}-002"), told
+    assert "nothing-to-resume" not in {each["code"] for each in told["findings"]}
     code, told = world.forge(*world.arguments("--resume"))
     assert (code, told["data"]["already_done"]) == (0, True)
 
