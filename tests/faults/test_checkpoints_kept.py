@@ -20,16 +20,6 @@ NUMBERED, FINAL = f"{NAME}-step00000006.safetensors", f"{NAME}.safetensors"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(world: World) -> faults.Reference:
-    return faults.reference_of(world)
-
-
-@pytest.fixture(scope="module")
 def stopped(world: World) -> Path:
     return stopped_run(world)
 

@@ -27,16 +27,6 @@ pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(world: World) -> faults.Reference:
-    return faults.reference_of(world)
-
-
-@pytest.fixture(scope="module")
 def stopped(world: World) -> Path:
     """A run that was stopped with two states committed."""
     run = world.project / "runs" / "stopped-001"
