@@ -197,7 +197,8 @@ def _taken_by_name(descriptor: int, folder: Path) -> bool:
 def _turn(folder: Path) -> Iterator[bool]:
     """Whether it is this process's turn: a hard link is made whole, with its holder's name, or not at all."""
     turn, own = folder / TURN, folder / f"{TURN}.{os.getpid()}"
-    own.write_bytes(myself().as_json())
+    with suppress(OSError):  # then there is nothing to link, and the name alone has to do
+        own.write_bytes(myself().as_json())
     try:
         is_ours = _linked(own, turn) or (_is_stale(turn) and _linked(own, turn))
         try:
@@ -210,10 +211,13 @@ def _turn(folder: Path) -> Iterator[bool]:
 
 
 def _linked(own: Path, turn: Path) -> bool:
+    """Whether nobody else has the turn; where the filesystem knows no links either, nobody can take it."""
     try:
         os.link(own, turn)
     except FileExistsError:
         return False
+    except OSError:
+        return True
     return True
 
 

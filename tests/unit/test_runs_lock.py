@@ -147,6 +147,21 @@ def test_a_turn_that_a_killed_start_left_is_taken_over(
         raise AssertionError
 
 
+def test_where_there_are_neither_locks_nor_links_the_name_has_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(lock.fcntl, "flock", unknown)
+    monkeypatch.setattr(os, "link", unknown)
+    with holding_run(tmp_path):
+        assert is_held(tmp_path)
+    leave(tmp_path, ourselves())
+    with pytest.raises(Locked), holding_run(tmp_path):
+        raise AssertionError
+
+
 def test_a_torn_name_is_no_holder(tmp_path: Path) -> None:
     (tmp_path / LOCK).write_text('{"pid": 12')
     assert read_holder(tmp_path) is None
